@@ -1,0 +1,400 @@
+"""Facts and envelopes: what is said, who said it, what he knew, and the bytes it is signed as.
+
+A fact is one immutable observation. The facts of one action travel in one envelope, which its device signs and chains.
+The payload is canonical UTF-8 JSON: keys sorted, no spaces, no floats, no duplicate keys, integers within 2**53 - 1.
+Pure. Instants are whole milliseconds since 1970 UTC and are claims of the author's clock: shown, never deciding.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NewType
+
+from sync_core import limits
+from sync_core.errors import MalformedError
+
+DeviceNumber = NewType("DeviceNumber", int)
+
+Json = None | bool | int | str | list["Json"] | dict[str, "Json"]
+"""What a body may hold: JSON without floats."""
+
+Body = Mapping[str, Any]
+
+SERVER = "server"
+"""The role of every number in `limits.SERVER_NUMBERS`."""
+
+DOCUMENT_OPENED = "document.opened"
+"""Server, first fact of a document: `{"writers": {"<number>": "<role>"}}`."""
+DOCUMENT_WRITER = "document.writer"
+"""Server: `{"device": number, "role": role}`, lets a device speak in this document in that role."""
+DOCUMENT_CLOSED = "document.closed"
+"""Server, last fact of a document: `{"successor": name or null}`."""
+ENGINE_KINDS = frozenset({DOCUMENT_OPENED, DOCUMENT_WRITER, DOCUMENT_CLOSED})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Carried:
+    """Where a fact was said first, when the server bridges it whole into another document."""
+
+    fact_id: str
+    person: str
+    at_ms: int
+    role: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fact:
+    """One observation: its kind, the ids it speaks about, and its body.
+
+    `origin` is the id under which a restored device said the same thing before; a fact counts once per origin.
+    """
+
+    kind: str
+    subjects: tuple[str, ...]
+    body: Body = field(default_factory=dict)
+    origin: str | None = None
+    carried: Carried | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Envelope:
+    """The facts of one action, as one device says them in one document.
+
+    `seq` counts 1, 2, 3… per device and document without holes. `basis` is {writer: seq}: only what the author had folded
+    since its own previous envelope there.
+    """
+
+    device: int
+    seq: int
+    person: str
+    at_ms: int
+    schema: int
+    basis: Mapping[int, int]
+    facts: tuple[Fact, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlacedFact:
+    """A fact as a fold sees it: with its meaning's author and its place in a document.
+
+    `id`, `device`, `person`, `at_ms`, `role` are those of the first time it was said; `writer`, `seq`, `index` say where it stands
+    in this document and `basis` ({writer: seq}, whole) what stood before it.
+    """
+
+    id: str
+    kind: str
+    subjects: tuple[str, ...]
+    body: Body
+    device: int
+    person: str
+    at_ms: int
+    role: str
+    schema: int
+    writer: int
+    seq: int
+    index: int
+    basis: Mapping[int, int]
+
+    def knew(self, other: PlacedFact) -> bool:
+        """True when the author had folded `other` before saying this."""
+        if self.writer == other.writer:
+            return (other.seq, other.index) < (self.seq, self.index)
+        return self.basis.get(other.writer, 0) >= other.seq
+
+
+def is_server(device: int) -> bool:
+    """True for the numbers of servers (design section 4)."""
+    return device in limits.SERVER_NUMBERS
+
+
+def fact_id(device: int, seq: int, index: int) -> str:
+    """`device.seq.index`, the id of a fact."""
+    return f"{device}.{seq}.{index}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admission:
+    """In which role a number speaks in a document, and which lost numbers it continues after a restore."""
+
+    role: str
+    continues: frozenset[int] = frozenset()
+
+
+STRANGER = Admission(role="")
+"""A number that was never admitted to a document: all it says there is void."""
+
+
+def admission_of(device: int, admissions: Mapping[int, Admission]) -> Admission:
+    """Return how a number may speak in a document."""
+    return Admission(role=SERVER) if is_server(device) else admissions.get(device, STRANGER)
+
+
+def read_admissions(facts: Iterable[PlacedFact]) -> dict[int, Admission]:
+    """Return who may speak in a document, from the server's `document.*` facts in their order; others' are passed over."""
+    admitted: dict[int, Admission] = {}
+    for fact in facts:
+        if not is_server(fact.writer):
+            continue
+        match fact.kind, fact.body:
+            case "document.opened", {"writers": dict(writers)}:
+                for number, role in writers.items():
+                    if number.isdigit() and isinstance(role, str):
+                        admitted[int(number)] = Admission(role=role)
+            case "document.writer", {"device": int(device), "role": str(role)}:
+                continues = fact.body.get("continues", [])
+                admitted[device] = Admission(role=role, continues=frozenset(n for n in continues if isinstance(n, int)))
+            case _:
+                pass
+    return admitted
+
+
+def place(envelope: Envelope, *, basis: Mapping[int, int], admission: Admission) -> tuple[PlacedFact, ...]:
+    """Return the facts of an envelope as folds see them; `basis` is the whole one, `admission` the writer's in this document.
+
+    Only the server carries; only a number that the server lets continue another may speak under that one's ids. Anything else is
+    placed under its own id without a role, so that it is void and suppresses nobody's fact.
+    """
+    placed = []
+    for index, fact in enumerate(envelope.facts):
+        own_id = fact_id(envelope.device, envelope.seq, index)
+        said_id, device, person, at_ms, role = own_id, envelope.device, envelope.person, envelope.at_ms, admission.role
+        if fact.carried is not None:
+            if is_server(envelope.device):
+                said = fact.carried
+                said_id, person, at_ms, role = said.fact_id, said.person, said.at_ms, said.role
+                device = int(said_id.partition(".")[0])
+            else:
+                role = ""
+        elif fact.origin is not None:
+            old = int(fact.origin.partition(".")[0])
+            if old in admission.continues or old == envelope.device or (is_server(old) and is_server(envelope.device)):
+                said_id = fact.origin
+            else:
+                role = ""
+        placed.append(
+            PlacedFact(
+                id=said_id, kind=fact.kind, subjects=fact.subjects, body=fact.body, device=device, person=person, at_ms=at_ms,
+                role=role, schema=envelope.schema, writer=envelope.device, seq=envelope.seq, index=index, basis=basis,
+            )
+        )  # fmt: skip
+    return tuple(placed)
+
+
+def carry(fact: PlacedFact) -> Fact:
+    """Return the fact whole, as the server writes it into another document."""
+    return Fact(
+        kind=fact.kind,
+        subjects=fact.subjects,
+        body=fact.body,
+        carried=Carried(fact_id=fact.id, person=fact.person, at_ms=fact.at_ms, role=fact.role),
+    )
+
+
+def canonical_json(value: Any) -> bytes:
+    """Canonical bytes of a JSON value: the form that is signed and hashed."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def encode_payload(envelope: Envelope) -> bytes:
+    """Return the canonical payload of an envelope.
+
+    Raises:
+        MalformedError: the envelope breaks a limit or holds what a payload may not; an author's own mistake.
+    """
+    facts = []
+    for fact in envelope.facts:
+        row: dict[str, Any] = {"k": fact.kind, "s": list(fact.subjects), "b": dict(fact.body)}
+        if fact.origin is not None:
+            row["o"] = fact.origin
+        if fact.carried is not None:
+            said = fact.carried
+            row["c"] = {"i": said.fact_id, "p": said.person, "t": said.at_ms, "r": said.role}
+        facts.append(row)
+    payload = {
+        "d": envelope.device,
+        "q": envelope.seq,
+        "p": envelope.person,
+        "t": envelope.at_ms,
+        "v": envelope.schema,
+        "b": {str(writer): seq for writer, seq in envelope.basis.items()},
+        "f": facts,
+    }
+    data = canonical_json(payload)
+    decode_payload(data)
+    return data
+
+
+def decode_payload(data: bytes) -> Envelope:
+    """Return the envelope of a payload, checked against every limit.
+
+    Raises:
+        MalformedError: with the code of the first thing that is wrong; never anything else.
+    """
+    if len(data) > limits.ENVELOPE_BYTES_MAX:
+        raise MalformedError(
+            "gate.too_long", f"the envelope has {len(data)} bytes, at most {limits.ENVELOPE_BYTES_MAX}"
+        )
+    try:
+        value = json.loads(
+            data.decode("utf-8"),
+            object_pairs_hook=_unique_keys,
+            parse_float=_no_float,
+            parse_constant=_no_float,
+            parse_int=_whole,
+        )
+    except (ValueError, RecursionError) as error:
+        raise MalformedError("gate.json", f"the payload is not our JSON: {error}") from error
+    _check_depth(value, limits.JSON_DEPTH_MAX)
+    match value:
+        case {
+            "d": int(device), "q": int(seq), "p": str(person), "t": int(at_ms), "v": int(schema),
+            "b": dict(basis), "f": list(facts),
+        } if len(value) == 7:  # fmt: skip
+            pass
+        case _:
+            raise MalformedError("gate.payload", "the payload lacks d, q, p, t, v, b or f")
+    numbers = (device, seq, at_ms, schema)
+    if any(isinstance(number, bool) for number in numbers):
+        raise MalformedError("gate.payload", "a number of the payload is a truth value")
+    if not (0 <= device <= limits.DEVICE_NUMBER_MAX and seq >= 1 and schema >= 1):
+        raise MalformedError("gate.payload", "device number, seq or schema is out of range")
+    if not 1 <= len(facts) <= limits.FACTS_PER_ENVELOPE_MAX:
+        raise MalformedError("gate.payload", f"an envelope holds 1 to {limits.FACTS_PER_ENVELOPE_MAX} facts")
+    _check_name(person)
+    return Envelope(
+        device=device,
+        seq=seq,
+        person=person,
+        at_ms=at_ms,
+        schema=schema,
+        basis=_decode_basis(basis),
+        facts=tuple(_decode_fact(fact) for fact in facts),
+    )
+
+
+def whole_basis(before: Mapping[int, int], envelope: Envelope) -> Mapping[int, int]:
+    """Return the whole basis of an envelope from that of its author's previous one in the same document."""
+    if not envelope.basis:
+        return before
+    whole = dict(before)
+    for writer, seq in envelope.basis.items():
+        if seq > whole.get(writer, 0):
+            whole[writer] = seq
+    return whole
+
+
+def subject_type(subject: str) -> str:
+    """`task:T1-1` -> `task`."""
+    return subject.partition(":")[0]
+
+
+def _decode_fact(value: Json) -> Fact:
+    match value:
+        case {"k": str(kind), "s": list(subjects), "b": dict(body), **more}:
+            pass
+        case _:
+            raise MalformedError("gate.payload", "a fact lacks k, s or b")
+    if not subjects or len(subjects) > limits.SUBJECTS_PER_FACT_MAX:
+        raise MalformedError("gate.payload", f"a fact speaks of 1 to {limits.SUBJECTS_PER_FACT_MAX} subjects")
+    names = []
+    for subject in subjects:
+        if not isinstance(subject, str):
+            raise MalformedError("gate.payload", "a subject is not text")
+        _check_name(subject)
+        names.append(subject)
+    _check_name(kind)
+    origin = more.pop("o", None)
+    if origin is not None:
+        _check_fact_id(origin)
+    said = more.pop("c", None)
+    if more:
+        raise MalformedError("gate.payload", "a fact holds an unknown field")
+    return Fact(
+        kind=kind,
+        subjects=tuple(names),
+        body=body,
+        origin=origin if isinstance(origin, str) else None,
+        carried=None if said is None else _decode_carried(said),
+    )
+
+
+def _decode_carried(value: Json) -> Carried:
+    match value:
+        case {"i": str(said_id), "p": str(person), "t": int(at_ms), "r": str(role)} if len(value) == 4:
+            _check_fact_id(said_id)
+            _check_name(person)
+            _check_name(role)
+            if isinstance(at_ms, bool):
+                raise MalformedError("gate.payload", "a carried fact's time is a truth value")
+            return Carried(fact_id=said_id, person=person, at_ms=at_ms, role=role)
+        case _:
+            raise MalformedError("gate.payload", "a carried fact lacks i, p, t or r")
+
+
+def _decode_basis(value: Mapping[str, Json]) -> dict[int, int]:
+    if len(value) > limits.BASIS_WRITERS_MAX:
+        raise MalformedError("gate.payload", "the basis names too many writers")
+    basis = {}
+    for writer, seq in value.items():
+        if (
+            not (writer.isascii() and writer.isdigit() and str(int(writer)) == writer)
+            or int(writer) > limits.DEVICE_NUMBER_MAX
+        ):
+            raise MalformedError("gate.payload", "the basis names a writer that is no device number")
+        if not isinstance(seq, int) or isinstance(seq, bool) or seq < 1:
+            raise MalformedError("gate.payload", "the basis holds a seq that is no count")
+        basis[int(writer)] = seq
+    return basis
+
+
+def _check_fact_id(value: Json) -> None:
+    parts = value.split(".") if isinstance(value, str) and len(value) <= 40 else []
+    if len(parts) != 3 or not all(part.isascii() and part.isdigit() and len(part) <= 15 for part in parts):
+        raise MalformedError("gate.payload", "a fact id is not device.seq.index")
+
+
+def _check_name(value: str) -> None:
+    if not value or len(value.encode()) > limits.NAME_BYTES_MAX:
+        raise MalformedError("gate.payload", f"a name is empty or over {limits.NAME_BYTES_MAX} bytes")
+
+
+def _check_depth(value: Any, depth: int) -> None:
+    if depth < 0:
+        raise MalformedError("gate.json", "the payload is nested too deeply")
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            _check_text(key)
+            _check_depth(inner, depth - 1)
+    elif isinstance(value, list):
+        for inner in value:
+            _check_depth(inner, depth - 1)
+    elif isinstance(value, str):
+        _check_text(value)
+
+
+def _check_text(value: str) -> None:
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError as error:
+        raise MalformedError("gate.json", "a text holds half a character") from error
+    if size > limits.TEXT_BYTES_MAX:
+        raise MalformedError("gate.too_long", f"a text has over {limits.TEXT_BYTES_MAX} bytes")
+
+
+def _unique_keys(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise ValueError("a key stands twice")
+    return value
+
+
+def _no_float(text: str) -> Any:
+    raise ValueError(f"{text[:20]} is not a whole number")
+
+
+def _whole(text: str) -> int:
+    if len(text) > 17 or not -limits.INTEGER_MAX <= (number := int(text)) <= limits.INTEGER_MAX:
+        raise ValueError(f"{text[:20]} is beyond 2**53 - 1")
+    return number

@@ -1,0 +1,102 @@
+"""The fold: facts of one subject in, one state out, whatever the order of arrival. Pure.
+
+The problem: replicas receive the same facts in different orders and with wrong clocks, and must show the same rows.
+The method: forget arrival and clocks. Facts are ordered by what their authors knew (basis): A stands before B when B's author had
+folded A. Where neither knew of the other, meaning decides: the trade's rank (the further step of the custody path is folded later),
+then the fact's id. An order by "knew, else rank, else id" taken pairwise would not be transitive, so the facts are sorted
+topologically: of all facts with nothing before them left, the one of the lowest (rank, id) comes next. Hostile bases that claim to
+know the future can form circles; then the lowest (rank, id) of those left goes first, which is again the same on every node.
+
+Facts that count for nothing are dropped by pure rules first: copies (one per id, the id being that of the first time it was said)
+and voids (the trade says so from kind, role and body). Kinds a newer schema brings are kept in the log and wait for the upgrade.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from heapq import heapify, heappop, heappush
+from typing import Any, Protocol
+
+from sync_core.facts import ENGINE_KINDS, PlacedFact, is_server
+
+State = dict[str, Any]
+
+
+class Trade(Protocol):
+    """What the engine asks of the trade whose facts it carries; every function pure and total."""
+
+    schema: int
+
+    def judge_void(self, fact: PlacedFact) -> str | None:
+        """Return why the author may not say this (a stable code), or None."""
+        ...
+
+    def rank(self, fact: PlacedFact) -> int:
+        """Return how far along a fact lies; among concurrent facts the higher is folded later."""
+        ...
+
+    def fold(self, subject: str, facts: Sequence[PlacedFact]) -> State:
+        """Return the state of a subject from its facts in folded order."""
+        ...
+
+
+def judge(trade: Trade, fact: PlacedFact) -> str | None:
+    """Return why this fact is void, None when it counts, or "schema.newer" when its kind must wait for an upgrade."""
+    if fact.kind in ENGINE_KINDS:
+        return None if is_server(fact.writer) else "void.role"
+    return trade.judge_void(fact)
+
+
+def order_facts(trade: Trade, facts: Iterable[PlacedFact]) -> list[PlacedFact]:
+    """Return the facts in folded order, one per id (of copies, the one placed first by writer, seq and index)."""
+    unique: dict[str, PlacedFact] = {}
+    for fact in facts:
+        kept = unique.get(fact.id)
+        if kept is None or (fact.writer, fact.seq, fact.index) < (kept.writer, kept.seq, kept.index):
+            unique[fact.id] = fact
+    left = list(unique.values())
+    if len(left) < 2:
+        return left
+    if len({fact.writer for fact in left}) == 1:
+        return sorted(left, key=lambda fact: (fact.seq, fact.index))
+    return _sort_topologically(trade, left)
+
+
+def fold_subject(trade: Trade, subject: str, facts: Iterable[PlacedFact]) -> State:
+    """Return the state of `subject` from all facts about it that a document holds, in any order."""
+    counting = [fact for fact in facts if judge(trade, fact) is None]
+    return trade.fold(subject, order_facts(trade, counting))
+
+
+def _sort_topologically(trade: Trade, facts: list[PlacedFact]) -> list[PlacedFact]:
+    keys = [(trade.rank(fact), _id_key(fact.id)) for fact in facts]
+    before = [0] * len(facts)
+    after: list[list[int]] = [[] for _ in facts]
+    for i, late in enumerate(facts):
+        for j, early in enumerate(facts):
+            if i != j and late.knew(early) and not (early.knew(late) and keys[i] < keys[j]):
+                before[i] += 1
+                after[j].append(i)
+    ready = [(keys[i], i) for i, count in enumerate(before) if count == 0]
+    heapify(ready)
+    waiting = {i for i, count in enumerate(before) if count}
+    ordered: list[PlacedFact] = []
+    while ready or waiting:
+        if not ready:
+            # A circle of hostile bases: cut it at its lowest fact, the same one everywhere.
+            cut = min(waiting, key=lambda i: keys[i])
+            waiting.discard(cut)
+            before[cut] = 0
+            heappush(ready, (keys[cut], cut))
+        _, i = heappop(ready)
+        ordered.append(facts[i])
+        for k in after[i]:
+            before[k] -= 1
+            if before[k] == 0 and k in waiting:
+                waiting.discard(k)
+                heappush(ready, (keys[k], k))
+    return ordered
+
+
+def _id_key(fact_id: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in fact_id.split("."))
