@@ -24,9 +24,11 @@ PIECE_LABEL: Final = LabelTemplate(
     height_mm=30,
     elements=(
         # The stall is what the picker looks for, the cell what the sorter looks for: both large, both bold.
-        TextPlace(x_mm=1, y_mm=1, width_mm=23, height_mm=4, text="{stall}", bold=True, height_mm_min=3),
+        TextPlace(x_mm=1, y_mm=1, width_mm=23, height_mm=4, text="{stall}", bold=True),
         TextPlace(x_mm=1, y_mm=5.5, width_mm=23, height_mm=3, text="{style}", lines=1),
-        TextPlace(x_mm=1, y_mm=9, width_mm=23, height_mm=3, text="{colour}/{size}", bold=True),
+        # Colour and size have a place each, so that a long colour cannot push the size out.
+        TextPlace(x_mm=1, y_mm=9, width_mm=14.5, height_mm=3, text="{colour}", bold=True),
+        TextPlace(x_mm=16, y_mm=9, width_mm=8, height_mm=3, text="{size}", bold=True, align="right"),
         TextPlace(x_mm=1, y_mm=12.5, width_mm=15, height_mm=2, text="单{order_tail} ¥{price}"),
         TextPlace(x_mm=1, y_mm=15, width_mm=14, height_mm=4, text="{cell}", bold=True, height_mm_min=3),
         TextPlace(x_mm=16, y_mm=15, width_mm=8, height_mm=4, text="{count}", bold=True, align="right"),
@@ -43,9 +45,10 @@ RETURN_LABEL: Final = LabelTemplate(
     elements=(
         BoxPlace(x_mm=1, y_mm=1, width_mm=8, height_mm=8, thickness_mm=0.5),
         TextPlace(x_mm=2, y_mm=2, width_mm=6.5, height_mm=6, text="退", bold=True),
-        TextPlace(x_mm=10, y_mm=1, width_mm=15, height_mm=4, text="{stall}", bold=True, height_mm_min=3),
+        TextPlace(x_mm=10, y_mm=1, width_mm=15, height_mm=4, text="{stall}", bold=True, lines=1),
         TextPlace(x_mm=10, y_mm=5.5, width_mm=15, height_mm=3, text="{style}"),
-        TextPlace(x_mm=1, y_mm=10, width_mm=24, height_mm=3, text="{colour}/{size}", bold=True),
+        TextPlace(x_mm=1, y_mm=10, width_mm=15.5, height_mm=3, text="{colour}", bold=True),
+        TextPlace(x_mm=17, y_mm=10, width_mm=8, height_mm=3, text="{size}", bold=True, align="right"),
         TextPlace(x_mm=1, y_mm=13.5, width_mm=24, height_mm=3, text="{reason}"),
         TextPlace(x_mm=1, y_mm=17, width_mm=24, height_mm=2, text="单{order_tail} ¥{price} {trip}"),
         QrPlace(x_mm=26, y_mm=1.5, size_mm=13, data="{qr}"),

@@ -1,8 +1,9 @@
 """Fill a label template with the facts of one piece: templates are settings of the platform, not code.
 
 A `LabelTemplate` is what the platform edits and stores as JSON; `render_template` puts texts into its places and
-returns a valid `Label`. Text is shrunk, wrapped or cut to its place, symbols take the widest module that fits theirs, so a
-long shop name can never push a code off the paper. An element all of whose placeholders are empty prints nothing.
+returns a valid `Label`. Text is shrunk, wrapped or cut to its place, symbols take the widest module that fits
+theirs, so a long shop name can never push a code off the paper. An element all of whose placeholders are empty
+prints nothing.
 """
 
 from __future__ import annotations
