@@ -290,7 +290,7 @@ def subject_type(subject: str) -> str:
     return subject.partition(":")[0]
 
 
-def _decode_fact(value: Json) -> Fact:
+def _decode_fact(value: object) -> Fact:
     match value:
         case {"k": str(kind), "s": list(subjects), "b": dict(body), **more}:
             pass
@@ -320,7 +320,7 @@ def _decode_fact(value: Json) -> Fact:
     )
 
 
-def _decode_carried(value: Json) -> Carried:
+def _decode_carried(value: Any) -> Carried:
     match value:
         case {"i": str(said_id), "p": str(person), "t": int(at_ms), "r": str(role)} if len(value) == 4:
             _check_fact_id(said_id)
@@ -349,7 +349,7 @@ def _decode_basis(value: Mapping[str, Json]) -> dict[int, int]:
     return basis
 
 
-def _check_fact_id(value: Json) -> None:
+def _check_fact_id(value: object) -> None:
     parts = value.split(".") if isinstance(value, str) and len(value) <= 40 else []
     if len(parts) != 3 or not all(part.isascii() and part.isdigit() and len(part) <= 15 for part in parts):
         raise MalformedError("gate.payload", "a fact id is not device.seq.index")

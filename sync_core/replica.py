@@ -1,0 +1,663 @@
+"""The replica: one device's SQLite file, its log of envelopes and the rows folded from them.
+
+The log (`envelope`) is the truth; `fact` says which envelopes speak about a subject, `state` holds what the fold made of them.
+What the screen calls done is on the disk: every transaction commits with WAL and synchronous=FULL. An act writes envelope, rows
+and whatever the caller adds (a print job) in one transaction. What a peer brings is committed first and folded after it, in
+bounded steps, so that an acknowledgement never waits for rows; `basis` counts only what was folded.
+
+One connection, one thread, one process: a second process that opens the same file is told so.
+A copy of the files on another phone, or an old backup, is known by the install token, which lies in a file that backups leave out.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import sqlite_utils
+
+from sync_core import gate, limits
+from sync_core.errors import (
+    AlreadyOpenError,
+    CorruptError,
+    DiskFullError,
+    IncompatibleError,
+    InvariantError,
+    RefusedError,
+)
+from sync_core.facts import (
+    ENGINE_KINDS,
+    Admission,
+    Envelope,
+    Fact,
+    PlacedFact,
+    admission_of,
+    canonical_json,
+    decode_payload,
+    encode_payload,
+    fact_id,
+    is_server,
+    place,
+    read_admissions,
+    subject_type,
+    whole_basis,
+)
+from sync_core.fold import State, Trade, fold_subject
+from sync_core.gate import Head, Refusal, Run
+from sync_core.identity import Signer, Verifier
+from sync_core.replica_schema import migrate
+
+INSTALL_TOKEN = "install.token"
+FOLD_AT_ONCE_MAX = 200
+"""Subjects folded within the transaction that brought their facts; more are folded in steps of this size."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """What the hub has not acknowledged yet: how many actions, and the device's clock at the oldest."""
+
+    actions: int
+    since_ms: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admitted:
+    """What an update of a peer changed: the highest seq per writer now in the log, and what was refused."""
+
+    heads: Mapping[int, int]
+    fresh: int
+    refusals: tuple[Refusal, ...]
+
+
+class Replica:
+    """The local node's memory. Open it with `Replica.open`."""
+
+    def __init__(self, path: Path, trade: Trade, conn: sqlite3.Connection, lock: BinaryIO) -> None:
+        self.path = path
+        self.conn = conn
+        self.db = sqlite_utils.Database(conn)
+        self._trade = trade
+        self._lock = lock
+        self._depth = 0
+        self._signer: Signer | None = None
+        self._server_check: Verifier | None = None
+        self._admissions: dict[str, dict[int, Admission]] = {}
+        self.listeners: list[Callable[[str], None]] = []
+        """Called with a document's name after each commit that changed it."""
+        self._changed: set[str] = set()
+
+    @classmethod
+    def open(cls, path: Path, trade: Trade, *, synchronous: str = "FULL") -> Replica:
+        """Return the replica of `path`, made or migrated as needed.
+
+        Raises:
+            AlreadyOpenError: another process has it open.
+            CorruptError: the file fails SQLite's own check; it was not changed.
+            IncompatibleError: a newer program wrote it.
+        """
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = open(path.with_suffix(".lock"), "wb")  # noqa: SIM115 - held for the life of the replica
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            lock.close()
+            raise AlreadyOpenError(f"{path.name} is open in another process: close that one first") from error
+        try:
+            conn = sqlite3.connect(path, isolation_level=None, cached_statements=512, check_same_thread=False)
+            conn.execute("PRAGMA journal_mode = WAL")
+            conn.execute(f"PRAGMA synchronous = {synchronous}")
+            conn.execute("PRAGMA foreign_keys = ON")
+            conn.execute("PRAGMA cache_size = -16000")
+            if conn.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+                raise CorruptError(_corrupt_words(path))
+            migrate(conn)
+        except sqlite3.DatabaseError as error:
+            lock.close()
+            if "full" in str(error):
+                raise DiskFullError("the disk is full: free some space, then start again") from error
+            raise CorruptError(_corrupt_words(path)) from error
+        except (CorruptError, IncompatibleError):
+            lock.close()
+            raise
+        replica = cls(path, trade, conn, lock)
+        replica._recover(trade)
+        return replica
+
+    def close(self) -> None:
+        """Close the file and let another process have it."""
+        self.conn.close()
+        self._lock.close()
+
+    # --- identity ---------------------------------------------------------------------------------------------------------
+
+    def use_key(self, signer: Signer) -> None:
+        """Sign as this device from now on."""
+        self._signer = signer
+
+    def enrol(self, *, number: int, server_key: bytes, certificate: Mapping[str, Any]) -> None:
+        """Remember what the server allotted: this device's number, the server's pinned key, and the signed certificate."""
+        with self.transaction():
+            self.set_setting("number", number)
+            self.set_setting("server_key", server_key.hex())
+            self.set_setting("certificate", dict(certificate))
+            self._write_install_token()
+        self._server_check = Verifier(server_key)
+
+    @property
+    def number(self) -> int | None:
+        """The device's number, None before it was enrolled."""
+        value = self.setting("number")
+        return value if isinstance(value, int) else None
+
+    @property
+    def is_copy(self) -> bool:
+        """True on a clone or a restored backup: it must get a new number before it says anything."""
+        if self.number is None:
+            return False
+        try:
+            return bool(self._install_token_path.read_text() != self.setting("install_token"))
+        except FileNotFoundError:
+            return True
+
+    def renumber(self, number: int, certificate: Mapping[str, Any]) -> int:
+        """Continue under a new number: work the hub never acknowledged is said again, each fact with its old id as origin.
+
+        Returns the number of envelopes said again. The old bytes are set aside, never offered: the original may still be at work.
+        """
+        old = self.number
+        if old is None:
+            raise InvariantError("a device without a number cannot be renumbered")
+        with self.transaction() as conn:
+            rows = conn.execute(
+                "SELECT e.document, e.n, e.stored FROM envelope e JOIN writer w USING (document, device)"
+                " WHERE e.device = ? AND e.seq > w.acked ORDER BY e.n",
+                (old,),
+            ).fetchall()
+            conn.executemany(
+                "INSERT OR IGNORE INTO set_aside (document, stored, why) VALUES (?, ?, 'renumbered')",
+                [(document, stored) for document, _, stored in rows],
+            )
+            for document, n, _ in rows:
+                conn.execute("DELETE FROM fact WHERE document = ? AND n = ?", (document, n))
+                conn.execute("DELETE FROM envelope WHERE n = ?", (n,))
+            self._rebuild_heads(conn, old)
+            self.set_setting("number", number)
+            self.set_setting("certificate", dict(certificate))
+            self.set_setting("former_numbers", [*self.setting("former_numbers", []), old])
+            self.set_setting("piece_serial", 0)
+            self._write_install_token()
+            for document, _, stored in rows:
+                said = decode_payload(stored[gate.HEADER_BYTES :])
+                facts = [
+                    Fact(kind=f.kind, subjects=f.subjects, body=f.body, origin=f.origin or fact_id(old, said.seq, i))
+                    for i, f in enumerate(said.facts)
+                ]
+                self._say(conn, document, facts, person=said.person, at_ms=said.at_ms)
+        return len(rows)
+
+    # --- saying -----------------------------------------------------------------------------------------------------------
+
+    def act(
+        self,
+        document: str,
+        facts: Sequence[Fact],
+        *,
+        person: str,
+        at_ms: int,
+        also: Callable[[sqlite3.Connection, tuple[str, ...]], None] | None = None,
+    ) -> tuple[str, ...]:
+        """Sign and store one action; return its facts' ids. `also(connection, ids)` writes in the same transaction.
+
+        When this returns, the action is on the disk; when it raises, nothing of it is.
+
+        Raises:
+            RefusedError: the device has no number or key, or is a copy that must be renumbered first.
+            DiskFullError: nothing was recorded.
+            MalformedError: a fact breaks a limit.
+        """
+        if self.is_copy:
+            raise RefusedError(
+                "replica.copy", "this is a restored or copied device: connect it once, it will get a number of its own"
+            )
+        with self.transaction() as conn:
+            ids = self._say(conn, document, facts, person=person, at_ms=at_ms)
+            if also is not None:
+                also(conn, ids)
+        return ids
+
+    def _say(
+        self, conn: sqlite3.Connection, document: str, facts: Sequence[Fact], *, person: str, at_ms: int
+    ) -> tuple[str, ...]:
+        number, signer = self.number, self._signer
+        if number is None or signer is None:
+            raise RefusedError(
+                "replica.not_enrolled", "this device is not enrolled: enter the code the platform gave you"
+            )
+        head, before = self._head(document, number)
+        folded = dict(
+            conn.execute(
+                "SELECT device, folded FROM writer WHERE document = ? AND device <> ?", (document, number)
+            ).fetchall()
+        )
+        basis = {writer: seq for writer, seq in folded.items() if seq > before.get(writer, 0)}
+        envelope = Envelope(
+            device=number, seq=head.seq + 1, person=person, at_ms=at_ms, schema=self._trade.schema, basis=basis, facts=tuple(facts)
+        )  # fmt: skip
+        stored = gate.seal(encode_payload(envelope), head.digest, signer.sign)
+        dirty = self._store(conn, document, [(envelope, stored, gate.digest_of(stored))], before)
+        self._fold(conn, document, dirty)
+        conn.execute("UPDATE writer SET folded = seq WHERE document = ? AND device = ?", (document, number))
+        return tuple(fact_id(number, envelope.seq, index) for index in range(len(facts)))
+
+    def next_serial(self) -> int:
+        """Return the device's next piece serial (1, 2, 3…); call it inside the transaction that uses it."""
+        if self._depth == 0:
+            raise InvariantError("a serial is drawn inside the transaction that uses it")
+        serial = int(self.setting("piece_serial", 0)) + 1
+        self.set_setting("piece_serial", serial)
+        return serial
+
+    # --- hearing ----------------------------------------------------------------------------------------------------------
+
+    def admit(self, document: str, runs: Sequence[Run]) -> Admitted:
+        """Commit what a peer brought; return the new heads. Rows follow in the same transaction, or by `fold_some` when many.
+
+        The shape was checked by the gate. Other devices' signatures are the hub's to check, the server's are checked here.
+        """
+        refusals: list[Refusal] = []
+        fresh = 0
+        heads: dict[int, int] = {}
+        with self.transaction() as conn:
+            dirty: set[str] = set()
+            for run in runs:
+                taken, refusal, subjects = self._admit_run(conn, document, run)
+                fresh += taken
+                dirty |= subjects
+                if refusal is not None:
+                    refusals.append(refusal)
+                    self._refuse(conn, document, refusal)
+                heads[run.device] = self._head(document, run.device)[0].seq
+            pending = conn.execute("SELECT count(*) FROM unfolded WHERE document = ?", (document,)).fetchone()[0]
+            if len(dirty) + pending <= FOLD_AT_ONCE_MAX:
+                dirty |= {
+                    row[0] for row in conn.execute("SELECT subject FROM unfolded WHERE document = ?", (document,))
+                }
+                self._fold(conn, document, dirty)
+                self._all_folded(conn, document)
+            else:
+                conn.executemany(
+                    "INSERT OR IGNORE INTO unfolded VALUES (?, ?)", [(document, subject) for subject in sorted(dirty)]
+                )
+        return Admitted(heads=heads, fresh=fresh, refusals=tuple(refusals))
+
+    def _admit_run(self, conn: sqlite3.Connection, document: str, run: Run) -> tuple[int, Refusal | None, set[str]]:
+        head, before = self._head(document, run.device)
+        if run.first_seq > head.seq + 1:
+            detail = f"the hub sent seq {run.first_seq} after {head.seq}"
+            return (
+                0,
+                Refusal(device=run.device, seq=run.first_seq, code="gate.gap", detail=detail, stored=run.stored[0]),
+                set(),
+            )
+        known = min(head.seq, run.last_seq)
+        if run.first_seq <= known:
+            mine = conn.execute(
+                "SELECT stored FROM envelope WHERE document = ? AND device = ? AND seq BETWEEN ? AND ? ORDER BY seq",
+                (document, run.device, run.first_seq, known),
+            ).fetchall()
+            for seq, (own,), theirs in zip(range(run.first_seq, known + 1), mine, run.stored, strict=False):
+                if own != theirs:
+                    detail = "two different envelopes carry the same number"
+                    return 0, Refusal(device=run.device, seq=seq, code="gate.fork", detail=detail, stored=theirs), set()
+        skip = known - run.first_seq + 1 if known >= run.first_seq else 0
+        rest = Run(device=run.device, first_seq=run.first_seq + skip, stored=run.stored[skip:])
+        if not rest.stored:
+            return 0, None, set()
+        check = self._check_server if is_server(run.device) else None
+        good, refusal = gate.verify_run(rest, head, check=check)
+        dirty = self._store(conn, document, [(v.envelope, v.stored, v.digest) for v in good], before)
+        return len(good), refusal, dirty
+
+    def fold_some(self, *, subjects_max: int = FOLD_AT_ONCE_MAX) -> bool:
+        """Fold some of what was committed unfolded, in one transaction; True while more is left."""
+        with self.transaction() as conn:
+            rows = conn.execute(
+                "SELECT document, subject FROM unfolded ORDER BY document LIMIT ?", (subjects_max,)
+            ).fetchall()
+            if not rows:
+                return False
+            for document in {row[0] for row in rows}:
+                subjects = {row[1] for row in rows if row[0] == document}
+                self._fold(conn, document, subjects)
+                conn.executemany(
+                    "DELETE FROM unfolded WHERE document = ? AND subject = ?", [(document, s) for s in subjects]
+                )
+                if conn.execute("SELECT 1 FROM unfolded WHERE document = ? LIMIT 1", (document,)).fetchone() is None:
+                    self._all_folded(conn, document)
+            return conn.execute("SELECT 1 FROM unfolded LIMIT 1").fetchone() is not None
+
+    def acknowledged(self, document: str, vector: Mapping[int, int], *, whole: bool, at_ms: int) -> bool:
+        """Remember that the hub has committed our envelopes up to `vector`; True when that is news.
+
+        `whole`: the vector is all the hub has. A hub restored from an older backup then knows less than it acknowledged once: its
+        smaller count holds, and all above is offered again. Otherwise the count only grows.
+        """
+        number = self.number
+        if number is None or not (whole or number in vector):
+            return False
+        acked = vector.get(number, 0)
+        with self.transaction() as conn:
+            changed = conn.execute(
+                "UPDATE writer SET acked = min(?, seq), acked_ms = ? WHERE document = ? AND device = ? AND (acked < min(?, seq) OR ?)"
+                " AND acked <> min(?, seq)",
+                (acked, at_ms, document, number, acked, whole, acked),
+            ).rowcount
+            if changed:
+                self._changed.add(document)
+        return changed > 0
+
+    def hub_is_ahead(self, document: str, vector: Mapping[int, int]) -> bool:
+        """True when the hub holds envelopes under our own number that we never said: we are a copy, or an old one."""
+        number = self.number
+        return number is not None and vector.get(number, 0) > self._head(document, number)[0].seq
+
+    # --- reading ----------------------------------------------------------------------------------------------------------
+
+    def state_vector(self, document: str) -> dict[int, int]:
+        """Return {writer: last seq} of what is committed here."""
+        return dict(
+            self.conn.execute("SELECT device, seq FROM writer WHERE document = ? AND seq > 0", (document,)).fetchall()
+        )
+
+    def missing(
+        self, document: str, have: Mapping[int, int], *, bytes_max: int = limits.UPDATE_BYTES_MAX
+    ) -> tuple[Run, ...]:
+        """Return what a peer that has `have` lacks, as much of it as one update carries."""
+        rows: list[tuple[int, int, bytes]] = []
+        size = 64
+        for device, last in sorted(self.state_vector(document).items()):
+            for seq, stored in self.conn.execute(
+                "SELECT seq, stored FROM envelope WHERE document = ? AND device = ? AND seq > ? AND seq <= ? ORDER BY seq",
+                (document, device, have.get(device, 0), last),
+            ):
+                size += gate.entry_bytes(stored) + (24 if not rows or rows[-1][0] != device else 0)
+                if size > bytes_max and rows:
+                    return gate.group_runs(rows)
+                rows.append((device, seq, stored))
+        return gate.group_runs(rows)
+
+    def state(self, subject: str, document: str | None = None) -> State | None:
+        """Return the state of a subject; without `document`, of the newest document that speaks of it."""
+        sql, args = "SELECT state FROM state WHERE subject = ?", [subject]
+        if document is not None:
+            sql, args = sql + " AND document = ?", [subject, document]
+        row = self.conn.execute(sql + " ORDER BY rowid DESC LIMIT 1", args).fetchone()
+        return None if row is None else dict(json.loads(row[0]))
+
+    def states(self, kind: str, document: str | None = None) -> list[tuple[str, str, State]]:
+        """Return (document, subject, state) of all subjects of a type, e.g. "task", in order of subject."""
+        sql, args = "SELECT document, subject, state FROM state WHERE kind = ?", [kind]
+        if document is not None:
+            sql, args = sql + " AND document = ?", [kind, document]
+        return [(d, s, json.loads(text)) for d, s, text in self.conn.execute(sql + " ORDER BY subject, document", args)]
+
+    def documents(self) -> list[str]:
+        """Return the names of all documents this replica holds."""
+        return [row[0] for row in self.conn.execute("SELECT DISTINCT document FROM writer ORDER BY document")]
+
+    def waiting(self) -> Waiting:
+        """Return what the hub has not acknowledged."""
+        number = self.number
+        if number is None:
+            return Waiting(actions=0, since_ms=None)
+        count, since = self.conn.execute(
+            "SELECT count(*), min(e.at_ms) FROM envelope e JOIN writer w USING (document, device) WHERE e.device = ? AND e.seq > w.acked",
+            (number,),
+        ).fetchone()
+        return Waiting(actions=count, since_ms=since)
+
+    def facts_about(self, document: str, subject: str) -> list[PlacedFact]:
+        """Return all facts a document holds about a subject, voids included, in order of arrival."""
+        return self._facts_about(self.conn, document, subject)
+
+    def canonical_hash(self, document: str) -> str:
+        """SHA-256 over the sorted envelopes and the folded rows of a document: equal on all replicas that have seen all of it."""
+        return hash_document(
+            self.conn.execute(
+                "SELECT device, seq, stored FROM envelope WHERE document = ? ORDER BY device, seq", (document,)
+            ),
+            self.conn.execute("SELECT subject, state FROM state WHERE document = ? ORDER BY subject", (document,)),
+        )
+
+    def setting(self, name: str, default: Any = None) -> Any:
+        """Return a local setting (JSON)."""
+        row = self.conn.execute("SELECT value FROM setting WHERE name = ?", (name,)).fetchone()
+        return default if row is None else json.loads(row[0])
+
+    def set_setting(self, name: str, value: Any) -> None:
+        """Store a local setting (JSON)."""
+        self.conn.execute(
+            "INSERT INTO setting VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+            (name, json.dumps(value)),
+        )
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """One write transaction; an inner one joins the outer. Leaving it normally commits, an exception undoes all.
+
+        Raises:
+            DiskFullError: the disk is full; nothing was recorded.
+        """
+        if self._depth:
+            self._depth += 1
+            try:
+                yield self.conn
+            finally:
+                self._depth -= 1
+            return
+        self._begin()
+        try:
+            yield self.conn
+            self._depth = 0
+            self.conn.execute("COMMIT")
+        except BaseException as error:
+            self._depth = 0
+            self._changed.clear()
+            self._admissions.clear()
+            if self.conn.in_transaction:
+                self.conn.execute("ROLLBACK")
+            if isinstance(error, sqlite3.OperationalError) and "full" in str(error):
+                raise DiskFullError(
+                    "the disk is full: nothing was recorded. Free some space, then do it again"
+                ) from error
+            raise
+        changed, self._changed = self._changed, set()
+        for document in sorted(changed):
+            for listener in self.listeners:
+                listener(document)
+
+    def _begin(self) -> None:
+        try:
+            self.conn.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if "full" in str(error):
+                raise DiskFullError(
+                    "the disk is full: nothing was recorded. Free some space, then do it again"
+                ) from error
+            raise
+        self._depth = 1
+
+    # --- inside -----------------------------------------------------------------------------------------------------------
+
+    def _store(
+        self,
+        conn: sqlite3.Connection,
+        document: str,
+        rows: Sequence[tuple[Envelope, bytes, bytes]],
+        before: Mapping[int, int],
+    ) -> set[str]:
+        """Write envelopes that continue their writer's chain, whose basis was `before`; return the subjects they speak about."""
+        if not rows:
+            return set()
+        dirty: set[str] = set()
+        basis = before
+        index_rows: list[tuple[str, str, int, int]] = []
+        n = conn.execute("SELECT coalesce(max(n), 0) FROM envelope").fetchone()[0]
+        log_rows = []
+        text = canonical_json({str(k): v for k, v in basis.items()}).decode()
+        for envelope, stored, _ in rows:
+            n += 1
+            if envelope.basis:
+                basis = whole_basis(basis, envelope)
+                text = canonical_json({str(k): v for k, v in basis.items()}).decode()
+            log_rows.append((n, document, envelope.device, envelope.seq, envelope.at_ms, text, stored))
+            for index, fact in enumerate(envelope.facts):
+                if fact.kind in ENGINE_KINDS and is_server(envelope.device):
+                    self._admissions.pop(document, None)
+                    dirty |= {
+                        row[0]
+                        for row in conn.execute("SELECT DISTINCT subject FROM fact WHERE document = ?", (document,))
+                    }
+                for subject in dict.fromkeys(fact.subjects):
+                    dirty.add(subject)
+                    index_rows.append((document, subject, n, index))
+        conn.executemany(
+            "INSERT INTO envelope (n, document, device, seq, at_ms, basis, stored) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            log_rows,
+        )
+        conn.executemany("INSERT INTO fact VALUES (?, ?, ?, ?)", index_rows)
+        last, _, digest = rows[-1]
+        conn.execute(
+            "INSERT INTO writer (document, device, seq, digest, basis) VALUES (?, ?, ?, ?, ?) ON CONFLICT (document, device)"
+            " DO UPDATE SET seq = excluded.seq, digest = excluded.digest, basis = excluded.basis",
+            (document, last.device, last.seq, digest, text),
+        )
+        self._changed.add(document)
+        return dirty
+
+    def _fold(self, conn: sqlite3.Connection, document: str, subjects: set[str]) -> None:
+        for subject in sorted(subjects):
+            state = fold_subject(self._trade, subject, self._facts_about(conn, document, subject))
+            conn.execute(
+                "INSERT INTO state (document, subject, kind, state) VALUES (?, ?, ?, ?)"
+                " ON CONFLICT (document, subject) DO UPDATE SET state = excluded.state",
+                (document, subject, subject_type(subject), canonical_json(state).decode()),
+            )
+        self._changed.add(document)
+
+    def _all_folded(self, conn: sqlite3.Connection, document: str) -> None:
+        conn.execute("DELETE FROM unfolded WHERE document = ?", (document,))
+        conn.execute("UPDATE writer SET folded = seq WHERE document = ? AND folded < seq", (document,))
+
+    def _facts_about(self, conn: sqlite3.Connection, document: str, subject: str) -> list[PlacedFact]:
+        admissions = self._admissions_of(conn, document)
+        placed: list[PlacedFact] = []
+        for stored, text, index in conn.execute(
+            "SELECT e.stored, e.basis, f.idx FROM fact f JOIN envelope e USING (n)"
+            " WHERE f.document = ? AND f.subject = ? ORDER BY f.n, f.idx",
+            (document, subject),
+        ):
+            envelope = decode_payload(stored[gate.HEADER_BYTES :])
+            basis = {int(k): v for k, v in json.loads(text).items()}
+            placed.append(place(envelope, basis=basis, admission=admission_of(envelope.device, admissions))[index])
+        return placed
+
+    def _admissions_of(self, conn: sqlite3.Connection, document: str) -> Mapping[int, Admission]:
+        admissions = self._admissions.get(document)
+        if admissions is None:
+            facts: list[PlacedFact] = []
+            for stored, index in conn.execute(
+                "SELECT e.stored, f.idx FROM fact f JOIN envelope e USING (n)"
+                " WHERE f.document = ? AND f.subject = 'document' ORDER BY e.device, e.seq, f.idx",
+                (document,),
+            ):
+                envelope = decode_payload(stored[gate.HEADER_BYTES :])
+                facts.append(place(envelope, basis={}, admission=admission_of(envelope.device, {}))[index])
+            admissions = self._admissions[document] = read_admissions(facts)
+        return admissions
+
+    def _head(self, document: str, device: int) -> tuple[Head, Mapping[int, int]]:
+        row = self.conn.execute(
+            "SELECT seq, digest, basis FROM writer WHERE document = ? AND device = ?", (document, device)
+        ).fetchone()
+        if row is None or row[0] == 0:
+            return gate.empty_head(document), {}
+        return Head(seq=row[0], digest=row[1]), {int(k): v for k, v in json.loads(row[2]).items()}
+
+    def _rebuild_heads(self, conn: sqlite3.Connection, device: int) -> None:
+        for (document,) in conn.execute("SELECT document FROM writer WHERE device = ?", (device,)).fetchall():
+            row = conn.execute(
+                "SELECT seq, stored, basis FROM envelope WHERE document = ? AND device = ? ORDER BY seq DESC LIMIT 1",
+                (document, device),
+            ).fetchone()
+            if row is None:
+                conn.execute("DELETE FROM writer WHERE document = ? AND device = ?", (document, device))
+            else:
+                conn.execute(
+                    "UPDATE writer SET seq = ?, digest = ?, basis = ?, folded = min(folded, ?) WHERE document = ? AND device = ?",
+                    (row[0], gate.digest_of(row[1]), row[2], row[0], document, device),
+                )
+            subjects = {r[0] for r in conn.execute("SELECT subject FROM state WHERE document = ?", (document,))}
+            self._fold(conn, document, subjects)
+
+    def _refuse(self, conn: sqlite3.Connection, document: str, refusal: Refusal) -> None:
+        conn.execute(
+            "INSERT OR IGNORE INTO refusal (document, device, seq, code, detail, stored) VALUES (?, ?, ?, ?, ?, ?)",
+            (document, refusal.device, refusal.seq, refusal.code, refusal.detail, refusal.stored),
+        )
+
+    def _check_server(self, signature: bytes, signed: bytes) -> bool:
+        if self._server_check is None:
+            key = self.setting("server_key")
+            if not key:
+                return False
+            self._server_check = Verifier(bytes.fromhex(key))
+        return self._server_check(signature, signed)
+
+    def _recover(self, trade: Trade) -> None:
+        """After an upgrade of the trade's schema all rows are folded anew; after a kill nothing needs mending."""
+        if self.setting("folded_schema") != trade.schema:
+            with self.transaction() as conn:
+                conn.execute("INSERT OR IGNORE INTO unfolded SELECT DISTINCT document, subject FROM fact")
+                self.set_setting("folded_schema", trade.schema)
+        while self.fold_some():
+            pass
+
+    @property
+    def _install_token_path(self) -> Path:
+        return self.path.parent / INSTALL_TOKEN
+
+    def _write_install_token(self) -> None:
+        token = secrets.token_hex(16)
+        partial = self._install_token_path.with_suffix(".new")
+        with open(partial, "w") as file:
+            file.write(token)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(self._install_token_path)
+        self.set_setting("install_token", token)
+
+
+def hash_document(envelopes: Any, states: Any) -> str:
+    """SHA-256 over rows (device, seq, stored) and (subject, state text), each in sorted order: what convergence is judged by."""
+    import hashlib
+
+    total = hashlib.sha256()
+    for device, seq, stored in envelopes:
+        total.update(b"e%d.%d:%d:" % (device, seq, len(stored)))
+        total.update(stored)
+    for subject, state in states:
+        total.update(f"s{subject}={state}\n".encode())
+    return total.hexdigest()
+
+
+def _corrupt_words(path: Path) -> str:
+    return f"{path.name} is damaged: set it aside and enrol this device again; labels already printed are recovered at scan-in"

@@ -1,0 +1,450 @@
+"""The session: one connection's protocol, without any I/O. The same class serves the hub's end and the device's.
+
+Bytes, commit notices and `now_ms` go in; frames to send, events for the shell and the next deadline come out. The shell reads a
+frame, asks the session, commits what the session hands it, tells the session, and sends what it finds in `take_frames`.
+
+How nothing is lost. A SyncStatus has no id, so it is a hint only: each end counts per document what the other surely has (`peer`)
+and what it has itself committed (`local`), as {writer: seq}. What lies between is offered, in log order, as few updates as the
+limit allows, and never back to who sent it. A hub says `applied` after its commit only, in the order the updates came. After any
+break both start again from the state vectors of committed envelopes, so a lost, repeated or late frame costs bytes, not facts.
+
+Flow. `wanted()` names the documents that have something for the peer and room to send it; the shell reads the log and calls `offer`.
+No message is queued for a slow reader: its cursor just stays behind. A device keeps at most `UPDATES_IN_FLIGHT_MAX` updates
+unanswered; a hub is bounded by its socket's buffer, which the shell watches.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from sync_core import gate, limits, wire
+from sync_core.errors import MalformedError
+from sync_core.gate import Run
+
+
+class Side(Enum):
+    """Which end of the connection this is."""
+
+    HUB = "hub"
+    DEVICE = "device"
+
+
+READ_WRITE = "read-write"
+READ_ONLY = "readonly"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuthAsked:
+    """Hub: decide, then call `grant` or `deny`."""
+
+    document: str
+    address: str
+    token: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Received:
+    """Commit these runs, then call `settle(document, …)`: once for each `Received`, in their order."""
+
+    document: str
+    runs: tuple[Run, ...]
+    update_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acknowledged:
+    """Device: the hub has committed what this vector names. `whole`: it is the hub's state vector, and what it leaves out is not there
+    (a hub restored from an older backup); else it speaks of one update only.
+    """
+
+    document: str
+    vector: Mapping[int, int]
+    whole: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """Device: the hub did not take an envelope; it said why."""
+
+    document: str
+    detail: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccessDenied:
+    """Device: the hub does not let us have this document."""
+
+    document: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """Device: the hub lets us have this document, in this scope."""
+
+    document: str
+    scope: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """A stateless message of the peer: hello, report."""
+
+    document: str
+    message: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Violation:
+    """The peer broke the protocol. `fatal`: close the socket with this reason; else note it (quarantine)."""
+
+    document: str
+    code: str
+    detail: str
+    frame: bytes
+    fatal: bool
+
+
+Event = AuthAsked | Received | Acknowledged | Refused | AccessDenied | Opened | Message | Violation
+
+
+@dataclass(slots=True, kw_only=True)
+class _Channel:
+    """One document on this connection."""
+
+    address: str
+    scope: str = ""
+    local: dict[int, int] = field(default_factory=dict)
+    peer: dict[int, int] = field(default_factory=dict)
+    asked: bool = False
+    """The peer's step 1 came and its answer, ended by a step 2, is still owed."""
+    in_sync: bool = False
+    """The peer's step 1 was answered once: from now on plain updates flow."""
+    in_flight: deque[dict[int, int]] = field(default_factory=deque)
+    blocked: bool = False
+    """Device: the hub refused our work here; nothing more is offered on this connection, a person must look."""
+    unsettled: deque[bool] = field(default_factory=deque)
+    """Updates handed to the shell and not settled yet; True when it asked nothing new (a readonly peer's step 2)."""
+
+
+class Session:
+    """One connection. `now_ms` is a monotonic clock's whole milliseconds."""
+
+    def __init__(self, side: Side, *, now_ms: int) -> None:
+        self._side = side
+        self._channels: dict[str, _Channel] = {}
+        self._frames: list[bytes] = []
+        self._heard_ms = now_ms
+        self._pinged_ms = now_ms
+        self._early: dict[str, list[bytes]] = {}
+        """Hub: frames that came before the document was granted, bounded."""
+        self.updates_sent = 0
+
+    # --- out --------------------------------------------------------------------------------------------------------------
+
+    def take_frames(self) -> list[bytes]:
+        """Return the frames to send now, in order, and forget them."""
+        frames, self._frames = self._frames, []
+        return frames
+
+    def deadline_ms(self) -> int:
+        """Return when `tick` wants to be called."""
+        if self._side is Side.HUB:
+            return min(self._pinged_ms + limits.PING_INTERVAL_MS, self._heard_ms + limits.SILENCE_MS_MAX)
+        return self._heard_ms + limits.SILENCE_MS_MAX
+
+    def tick(self, now_ms: int) -> bool:
+        """Keep the connection alive; False when the peer has been silent for too long and the socket must be closed."""
+        if now_ms - self._heard_ms >= limits.SILENCE_MS_MAX:
+            return False
+        if self._side is Side.HUB and now_ms - self._pinged_ms >= limits.PING_INTERVAL_MS:
+            self._pinged_ms = now_ms
+            self._frames.append(wire.PING)
+        return True
+
+    def documents(self) -> list[str]:
+        """Return the documents open on this connection."""
+        return [document for document, channel in self._channels.items() if channel.scope]
+
+    # --- opening ----------------------------------------------------------------------------------------------------------
+
+    def open(self, document: str, local: Mapping[int, int], *, token: str = "") -> None:
+        """Device: ask for a document, saying what we have committed of it."""
+        self._channels[document] = _Channel(address=document, local=dict(local))
+        self._send(wire.Auth(address=document, token=token))
+        self._send(wire.Step1(address=document, vector=gate.encode_state_vector(local)))
+
+    def leave(self, document: str) -> None:
+        """Device: stop syncing a document."""
+        channel = self._channels.pop(document, None)
+        if channel is not None:
+            self._send(wire.Close(address=channel.address, reason=""))
+
+    def grant(self, document: str, *, scope: str, local: Mapping[int, int], now_ms: int) -> list[Event]:
+        """Hub: let the peer have a document; returns the events of what it had sent before."""
+        channel = self._channels[document]
+        channel.scope = scope
+        channel.local = dict(local)
+        self._send(wire.Granted(address=channel.address, scope=scope))
+        self._send(wire.Step1(address=channel.address, vector=gate.encode_state_vector(local)))
+        events: list[Event] = []
+        for frame in self._early.pop(document, []):
+            events += self.receive(frame, now_ms=now_ms)
+        return events
+
+    def deny(self, document: str, *, reason: str) -> None:
+        """Hub: do not let the peer have a document; a later Auth is a fresh start."""
+        channel = self._channels.pop(document)
+        self._early.pop(document, None)
+        self._send(wire.Denied(address=channel.address, reason=reason))
+
+    def say(self, document: str, message: Mapping[str, Any]) -> None:
+        """Send a stateless message."""
+        channel = self._channels.get(document)
+        if channel is not None:
+            self._send(wire.Stateless(address=channel.address, message=message))
+
+    # --- in ---------------------------------------------------------------------------------------------------------------
+
+    def receive(self, data: bytes, *, now_ms: int) -> list[Event]:
+        """Take one binary message of the peer; return what the shell has to do. Never raises."""
+        self._heard_ms = now_ms
+        try:
+            frame = wire.decode_frame(data)
+        except MalformedError as error:
+            return [Violation(document="", code=error.code, detail=str(error), frame=data, fatal=True)]
+        match frame:
+            case wire.Ping():
+                self._frames.append(wire.PONG)
+                return []
+            case wire.Pong():
+                return []
+            case wire.Auth():
+                return self._receive_auth(frame)
+            case _:
+                pass
+        document = wire.document_of(frame.address)
+        channel = self._channels.get(document)
+        if channel is None:
+            if self._side is Side.DEVICE:
+                return []
+            return [
+                Violation(
+                    document=document,
+                    code="wire.no_auth",
+                    detail="a frame came before the document was asked for",
+                    frame=data,
+                    fatal=True,
+                )
+            ]
+        if self._side is Side.HUB and not channel.scope:
+            return self._hold_early(document, data)
+        match frame:
+            case wire.Granted(scope=scope) if self._side is Side.DEVICE:
+                channel.scope = scope
+                return [Opened(document=document, scope=scope)]
+            case wire.Denied(reason=reason) if self._side is Side.DEVICE:
+                del self._channels[document]
+                return [AccessDenied(document=document, reason=reason)]
+            case wire.Step1(vector=vector):
+                return self._receive_step1(document, channel, vector, data)
+            case wire.Update(update=update, answer=answer):
+                return self._receive_update(document, channel, update, answer, data)
+            case wire.Status(applied=applied) if self._side is Side.DEVICE:
+                return self._receive_status(document, channel, applied)
+            case wire.Stateless(message=message):
+                if self._side is Side.DEVICE and isinstance(message.get("refused"), dict):
+                    # Sent again it would be refused again; only a hole is filled by sending again.
+                    channel.blocked = channel.blocked or message["refused"].get("code") != "gate.gap"
+                    return [Refused(document=document, detail=message["refused"])]
+                return [Message(document=document, message=message)]
+            case wire.Close():
+                del self._channels[document]
+                return []
+            case wire.Ignored(type=kind):
+                if kind is wire.FrameType.QUERY_AWARENESS:
+                    self._send(wire.Ignored(address=channel.address, type=wire.FrameType.AWARENESS))
+                return []
+            case _:
+                return [
+                    Violation(
+                        document=document,
+                        code="wire.side",
+                        detail="this end does not take such a frame",
+                        frame=data,
+                        fatal=True,
+                    )
+                ]
+
+    def settle(
+        self, document: str, *, heads: Mapping[int, int], applied: bool, refusal: Mapping[str, Any] | None = None
+    ) -> None:
+        """The shell has committed (or not) the oldest unsettled `Received` of a document; `heads` are the writers' new last seqs.
+
+        On the hub this sends the one SyncStatus of that update; where something was refused, also why, and a step 1, so that the
+        peer starts again from what is committed.
+        """
+        channel = self._channels.get(document)
+        if channel is None:
+            return
+        for writer, seq in heads.items():
+            channel.local[writer] = max(seq, channel.local.get(writer, 0))
+        if channel.unsettled:
+            channel.unsettled.popleft()
+        if self._side is Side.DEVICE:
+            return
+        if not applied:
+            # What the peer claimed to have and we did not take is not ours to count on.
+            for writer in list(channel.peer):
+                channel.peer[writer] = min(
+                    channel.peer[writer], max(channel.local.get(writer, 0), heads.get(writer, 0))
+                )
+            if refusal is not None:
+                self._send(wire.Stateless(address=channel.address, message={"refused": dict(refusal)}))
+        self._send(wire.Status(address=channel.address, applied=applied))
+        if not applied and channel.scope != READ_ONLY:
+            self._send(wire.Step1(address=channel.address, vector=gate.encode_state_vector(channel.local)))
+
+    def committed(self, document: str, heads: Mapping[int, int]) -> bool:
+        """Something of a document was committed here (by anybody); True when this peer wants it."""
+        channel = self._channels.get(document)
+        if channel is None or not (channel.scope or self._side is Side.DEVICE):
+            return False
+        news = False
+        for writer, seq in heads.items():
+            if seq > channel.local.get(writer, 0):
+                channel.local[writer] = seq
+            news = news or seq > channel.peer.get(writer, 0)
+        return news
+
+    # --- offering ---------------------------------------------------------------------------------------------------------
+
+    def wanted(self) -> list[tuple[str, Mapping[int, int]]]:
+        """Return (document, what the peer has) of each document that has something to send now, and room for it."""
+        ready: list[tuple[str, Mapping[int, int]]] = []
+        for document, channel in self._channels.items():
+            if not (channel.asked or channel.in_sync) or not channel.scope:
+                continue
+            if self._side is Side.DEVICE and (
+                channel.scope == READ_ONLY or len(channel.in_flight) >= limits.UPDATES_IN_FLIGHT_MAX
+            ):
+                continue
+            if channel.asked or any(seq > channel.peer.get(writer, 0) for writer, seq in channel.local.items()):
+                ready.append((document, dict(channel.peer)))
+        return ready
+
+    def offer(self, document: str, runs: Sequence[Run], *, encoded: bytes | None = None) -> None:
+        """Send these runs, which continue what `wanted` said the peer has; `encoded` is their update when the shell has it already."""
+        channel = self._channels.get(document)
+        if channel is None:
+            return
+        ends = {run.device: run.last_seq for run in runs}
+        channel.peer.update(ends)
+        rest = any(seq > channel.peer.get(writer, 0) for writer, seq in channel.local.items())
+        answer = channel.asked and not rest
+        if not runs and not answer:
+            return
+        update = encoded if encoded is not None else gate.encode_update(runs)
+        self._send(wire.Update(address=channel.address, update=update, answer=answer))
+        self.updates_sent += 1
+        if self._side is Side.DEVICE:
+            channel.in_flight.append(ends)
+        if answer:
+            channel.asked, channel.in_sync = False, True
+
+    # --- inside -----------------------------------------------------------------------------------------------------------
+
+    def _send(self, frame: wire.Frame) -> None:
+        self._frames.append(wire.encode_frame(frame))
+
+    def _receive_auth(self, frame: wire.Auth) -> list[Event]:
+        document = wire.document_of(frame.address)
+        if self._side is Side.DEVICE or len(document.encode()) > limits.NAME_BYTES_MAX or not document:
+            return [
+                Violation(
+                    document="", code="wire.side", detail="this end is not asked for documents", frame=b"", fatal=True
+                )
+            ]
+        if document not in self._channels and len(self._channels) >= limits.DOCUMENTS_PER_CONNECTION_MAX:
+            return [
+                Violation(
+                    document="",
+                    code="wire.documents",
+                    detail="too many documents on one connection",
+                    frame=b"",
+                    fatal=True,
+                )
+            ]
+        self._channels[document] = _Channel(address=frame.address)
+        self._early.pop(document, None)
+        return [AuthAsked(document=document, address=frame.address, token=frame.token)]
+
+    def _hold_early(self, document: str, data: bytes) -> list[Event]:
+        held = self._early.setdefault(document, [])
+        if sum(map(len, self._early.values())) >= limits.UNDECIDED_FRAMES_MAX:
+            return [
+                Violation(
+                    document=document,
+                    code="wire.early",
+                    detail="too much came before the decision",
+                    frame=b"",
+                    fatal=True,
+                )
+            ]
+        held.append(data)
+        return []
+
+    def _receive_step1(self, document: str, channel: _Channel, vector_bytes: bytes, data: bytes) -> list[Event]:
+        try:
+            vector = gate.parse_state_vector(vector_bytes)
+        except MalformedError as error:
+            return [Violation(document=document, code=error.code, detail=str(error), frame=data, fatal=True)]
+        channel.peer = dict(vector)
+        channel.asked = True
+        # Updates still in flight keep their place in the queue: each gets its own status, in order, whatever is sent again.
+        if self._side is Side.DEVICE:
+            return [Acknowledged(document=document, vector=vector, whole=True)]
+        return []
+
+    def _receive_update(
+        self, document: str, channel: _Channel, update: bytes, answer: bool, data: bytes
+    ) -> list[Event]:
+        try:
+            runs = gate.parse_update(update)
+        except MalformedError as error:
+            if self._side is Side.HUB:
+                self._send(
+                    wire.Stateless(
+                        address=channel.address,
+                        message={"refused": {"document": document, "code": error.code, "detail": str(error)}},
+                    )
+                )
+                self._send(wire.Status(address=channel.address, applied=False))
+                self._send(wire.Step1(address=channel.address, vector=gate.encode_state_vector(channel.local)))
+            return [Violation(document=document, code=error.code, detail=str(error), frame=data, fatal=False)]
+        if self._side is Side.HUB and channel.scope == READ_ONLY:
+            adds = any(run.last_seq > channel.local.get(run.device, 0) for run in runs)
+            self._send(wire.Status(address=channel.address, applied=answer and not adds))
+            return []
+        for run in runs:
+            channel.peer[run.device] = max(run.last_seq, channel.peer.get(run.device, 0))
+        if not runs:
+            if self._side is Side.HUB:
+                # Settled in order: an empty step 2 must not overtake the answer to an update still being committed.
+                channel.unsettled.append(True)
+                return [Received(document=document, runs=(), update_bytes=len(update))]
+            return []
+        channel.unsettled.append(False)
+        return [Received(document=document, runs=runs, update_bytes=len(update))]
+
+    def _receive_status(self, document: str, channel: _Channel, applied: bool) -> list[Event]:
+        if not channel.in_flight:
+            return []
+        ends = channel.in_flight.popleft()
+        if not applied or not ends:
+            return []
+        return [Acknowledged(document=document, vector=ends, whole=False)]
