@@ -1,0 +1,176 @@
+"""The closed sets of the trade in Chinese and English, as pages show them, with the colour of their pill.
+
+Pure. A word that is not known here is shown as it is: a newer server must not break an older page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+
+class Word(NamedTuple):
+    """One word of a closed set: Chinese, English, and `go | wait | bad | way | ""` for its colour."""
+
+    zh: str
+    en: str
+    colour: str = ""
+
+    def said(self, lang: str) -> str:
+        """The word in `zh` or `en`."""
+        return self.zh if lang == "zh" else self.en
+
+
+TASK_STATUS: Mapping[str, Word] = {
+    "wanted": Word("待拿货", "wanted", "way"),
+    "asked": Word("问价中", "price asked", "wait"),
+    "bought": Word("已拿到", "bought", "go"),
+    "answered": Word("缺货答复", "stall answered", "wait"),
+    "bounced": Word("超价退回", "bounced", "bad"),
+    "recalled": Word("召回中", "recalled", "wait"),
+    "ended": Word("已结束", "ended"),
+}
+
+PIECE_PLACE: Mapping[str, Word] = {
+    "wanted": Word("待拿", "wanted", "way"),
+    "with_picker": Word("在拿货员手上", "with the picker", "go"),
+    "inbound": Word("送仓途中", "on the way in", "way"),
+    "in_cell": Word("已入仓格口", "in its cell", "go"),
+    "packed": Word("已打包", "packed", "go"),
+    "shipped": Word("已发货", "shipped", "go"),
+    "in_stock": Word("在库存", "in stock", "go"),
+    "return_in": Word("退件已收", "return received", "way"),
+    "pending": Word("待处理区", "pending area", "wait"),
+    "with_runner": Word("在退货员手上", "with the runner", "way"),
+    "back_at_stall": Word("已退回档口", "back at the stall", "go"),
+    "left_at_stall": Word("货款在档口未退", "paid, left at the stall", "wait"),
+    "returned_to_buyer": Word("已寄回买家", "returned to the buyer"),
+    "handed_to_merchant": Word("已交商家", "handed to the merchant"),
+    "foreign": Word("非本平台", "foreign", "wait"),
+    "lost": Word("遗失", "lost", "bad"),
+    "written_off": Word("已核销", "written off"),
+    "undone": Word("误点撤销", "undone"),
+}
+
+PARCEL_STATUS: Mapping[str, Word] = {
+    "open": Word("待齐货", "waiting for pieces", "way"),
+    "held": Word("面单暂缓", "waybill held", "wait"),
+    "ready": Word("可打包", "ready to pack", "go"),
+    "packed": Word("已打包", "packed", "go"),
+    "printed": Word("面单已打印", "waybill printed", "go"),
+    "shipped": Word("已发货", "shipped", "go"),
+    "voided": Word("已作废", "voided", "bad"),
+}
+
+HELD_REASON: Mapping[str, Word] = {
+    "address_needed": Word("缺收件人地址", "address needed", "wait"),
+    "no_number": Word("快递单号用完", "no waybill number left", "wait"),
+    "courier_refuses": Word("快递不收该地区", "the courier refuses the area", "bad"),
+}
+
+ANSWER: Mapping[str, Word] = {
+    "out_of_stock": Word("无货", "out of stock", "bad"),
+    "this_afternoon": Word("下午有货", "this afternoon", "wait"),
+    "tomorrow": Word("明天有货", "tomorrow", "wait"),
+    "on_day": Word("某天有货", "on a date", "wait"),
+    "unsure": Word("不确定", "unsure", "wait"),
+    "variant_gone": Word("颜色/尺码没了", "colour or size gone", "bad"),
+    "style_gone": Word("款式下架", "style gone", "bad"),
+    "stall_closed": Word("档口没开", "stall closed", "wait"),
+    "stall_wrong": Word("档口不对", "wrong stall", "bad"),
+    "price_wrong": Word("价格不对", "price wrong", "bad"),
+    "defective": Word("有瑕疵", "defective", "bad"),
+}
+
+MEANS: Mapping[str, Word] = {
+    "cash": Word("现金", "cash"),
+    "company": Word("公司钱包", "company wallet"),
+    "tab": Word("挂账", "stall tab"),
+    "credit": Word("档口余款", "stall credit"),
+}
+
+ROLE: Mapping[str, Word] = {
+    "server": Word("服务器", "server"),
+    "picker": Word("拿货员", "picker"),
+    "runner": Word("退货员", "runner"),
+    "warehouse": Word("仓库", "warehouse"),
+    "admin": Word("管理员", "administrator"),
+    "clerk": Word("客服", "clerk"),
+    "merchant_owner": Word("商家", "merchant"),
+    "merchant_clerk": Word("商家店员", "merchant's clerk"),
+}
+
+REFUSED_REASON: Mapping[str, Word] = {
+    "smell": Word("有异味", "smell"),
+    "tag_missing": Word("吊牌缺失", "tag missing"),
+    "altered": Word("改动过", "altered"),
+    "term_past": Word("过了退货期", "past the return term"),
+    "price_fell": Word("档口降价", "price fell"),
+    "denies": Word("档口不认", "the stall denies it"),
+    "unfit": Word("不合格", "not fit"),
+    "other": Word("其他", "other"),
+}
+
+OUTCOME: Mapping[str, Word] = {
+    "keeps": Word("归本单", "serves this order", "go"),
+    "second": Word("重复购买", "second purchase", "wait"),
+    "closed_unseen": Word("关单前手机未收到", "bought before the close was seen", "wait"),
+    "closed_seen": Word("已见关单仍购买", "bought although the close was seen", "bad"),
+    "over_cap": Word("超出限价", "above the cap", "bad"),
+    "undone": Word("误点撤销", "undone"),
+    "accepted": Word("采纳", "accepted", "go"),
+    "overruled": Word("被购买推翻", "overruled: it was bought", "bad"),
+    "too_late": Word("来迟了", "too late", "bad"),
+    "settled": Word("已结清", "settled", "go"),
+    "lower_waits": Word("退款偏低待商家", "lower refund, waits for the merchant", "wait"),
+    "refused": Word("档口拒退", "refused", "bad"),
+    "bag": Word("退货袋优先", "the bag wins"),
+    "parcel": Word("包裹优先", "the parcel wins"),
+}
+
+KIND: Mapping[str, Word] = {
+    "task.assigned": Word("派给拿货", "sent to be picked"),
+    "task.recalled": Word("召回", "recalled"),
+    "task.ask_answered": Word("商家答复问价", "merchant answered the price question"),
+    "task.answered": Word("档口答复", "stall answered"),
+    "task.answer_withdrawn": Word("撤回答复", "answer withdrawn"),
+    "task.asked": Word("问价", "asked about the price"),
+    "task.bounced": Word("超价退回", "bounced, price above the cap"),
+    "task.recall_seen": Word("手机已收到召回", "the phone has the recall"),
+    "order.closed": Word("关闭订单", "order closed"),
+    "order.refund_asked": Word("买家申请退款", "buyer asked for a refund"),
+    "waybill.obtained": Word("取得面单", "waybill obtained"),
+    "parcel.held": Word("包裹暂缓", "parcel held"),
+    "waybill.voided": Word("面单作废", "waybill voided"),
+    "return.expected": Word("等待退件", "return expected"),
+    "trip.assigned": Word("排入退货批次", "joined a return trip"),
+    "verdict.purchase": Word("裁定：购买", "verdict on the purchase"),
+    "verdict.answer": Word("裁定：答复", "verdict on the answer"),
+    "verdict.stock": Word("裁定：库存", "verdict on the stock"),
+    "verdict.refund": Word("裁定：退款", "verdict on the refund"),
+    "piece.bought": Word("拿到货", "bought"),
+    "piece.undone": Word("撤销购买", "purchase undone"),
+    "piece.price_corrected": Word("更正价格", "price corrected"),
+    "piece.label_reprinted": Word("补打标签", "label reprinted"),
+    "piece.scanned_in": Word("入仓扫描", "scanned in"),
+    "piece.swapped": Word("调换标签", "labels swapped"),
+    "piece.drawn": Word("库存出货", "drawn from stock"),
+    "parcel.packed": Word("打包", "packed"),
+    "waybill.printed": Word("打印面单", "waybill printed"),
+    "parcel.shipped": Word("发货", "shipped"),
+    "return.received": Word("收到退件", "return received"),
+    "piece.inspected": Word("验货", "inspected"),
+    "piece.bagged": Word("退货装袋", "bagged for the stall"),
+    "piece.brought_back": Word("退货员带回", "brought back"),
+    "piece.pending_ended": Word("待处理结束", "pending ended"),
+    "piece.refunded": Word("档口退款", "stall refunded"),
+    "piece.refused": Word("档口拒退", "stall refused"),
+    "stall.listed": Word("档口登记", "stall listed"),
+    "device.scope": Word("设备权限", "device scope"),
+}
+
+
+def word(words: Mapping[str, Word], key: object) -> Word:
+    """Return the word of a key; an unknown key speaks for itself."""
+    text = "" if key is None else str(key)
+    return words.get(text, Word(text, text))
