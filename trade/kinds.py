@@ -542,8 +542,11 @@ class PiecesSwapped(FactBody):
 
     KIND = "piece.swapped"
     SAID_BY = _WAREHOUSE
-    SUBJECTS = ("piece", "piece")
+    SUBJECTS = ("piece", "piece", "task", "task")
     STEP = Step.SCANNED_IN
+
+    tasks: list[Word] = Field(min_length=2, max_length=2)
+    """The tasks the two pieces serve from now on, in the order of the piece subjects."""
 
 
 class PieceDrawn(FactBody):
