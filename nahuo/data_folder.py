@@ -1,0 +1,75 @@
+"""Tell what a data folder holds, and read it beside the process that has it open.
+
+Everything here opens SQLite read-only: status, verify and backup never change what they look at.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from sync_core.errors import CorruptError, RefusedError
+
+SERVER_DATABASE: Final = "nahuo.db"
+_CLIENT_TABLES: Final = {"envelope", "writer", "state", "setting", "unfolded"}
+_SQLITE_MAGIC: Final = b"SQLite format 3\0"
+
+FolderKind = Literal["server", "client"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataFolder:
+    """A folder of a server or of a client, and its main database."""
+
+    path: Path
+    kind: FolderKind
+    database: Path
+
+
+def look_at(path: Path) -> DataFolder:
+    """Return what `path` holds.
+
+    Raises:
+        RefusedError: it is no folder, or none of ours.
+        CorruptError: its database cannot be read.
+    """
+    if not path.is_dir():
+        raise RefusedError("folder.missing", f"there is no folder {path}")
+    server = path / SERVER_DATABASE
+    if server.is_file():
+        return DataFolder(path=path, kind="server", database=server)
+    for database in sorted(path.glob("*.db")):
+        with read_only(database) as conn:
+            names = {row[0] for row in conn.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        if names >= _CLIENT_TABLES:
+            return DataFolder(path=path, kind="client", database=database)
+    raise RefusedError("folder.foreign", f"{path} holds neither a server's nor a client's data")
+
+
+def is_sqlite(path: Path) -> bool:
+    """True when the file begins as an SQLite database does."""
+    with path.open("rb") as file:
+        return file.read(len(_SQLITE_MAGIC)) == _SQLITE_MAGIC
+
+
+@contextmanager
+def read_only(database: Path) -> Iterator[sqlite3.Connection]:
+    """Open a database for reading only, beside whoever writes it.
+
+    Raises:
+        CorruptError: it is no database, or damaged.
+    """
+    # A plain connection kept from writing, not `mode=ro`: that one cannot read a WAL whose shared-memory file is gone.
+    conn = sqlite3.connect(f"{database.resolve().as_uri()}?mode=rw", uri=True, isolation_level=None, timeout=10)
+    try:
+        conn.execute("PRAGMA query_only = ON")
+        conn.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        yield conn
+    except sqlite3.DatabaseError as error:
+        raise CorruptError(f"{database.name} cannot be read: {error}") from error
+    finally:
+        conn.close()
