@@ -41,6 +41,7 @@ class EscPos:
     """The ESC/POS encoder; holds no state."""
 
     name: Final = LanguageName.ESCPOS
+    prints_while_sending: Final = True
     status_query: Final = b"\x10\x04\x02\x10\x04\x04"  # why offline, paper
     status_bytes: Final = 2
     confirm_query: Final = b"\x1dr\x01"  # answered in its turn, after everything before it
@@ -66,7 +67,7 @@ class EscPos:
                 end.print_and_feed(4)
             case _:
                 end._raw(b"\x1d\x0c")
-        return EncodedJob(body=bytes(out.output), commit=bytes(end.output), prints_while_sending=True)
+        return EncodedJob(body=bytes(out.output), commit=bytes(end.output))
 
     def parse_status(self, answer: bytes, profile: PrinterProfile) -> PrinterStatus:  # noqa: ARG002 - the port's shape
         """Return the meaning of the answers to DLE EOT 2 and DLE EOT 4."""
@@ -109,6 +110,10 @@ def _rows(label: Label) -> Iterator[_Row]:
     rows: list[_Row] = []
     shown = [element for element in label.elements if not isinstance(element, CopyMark | Box)]
     for element in sorted(shown, key=lambda found: (found.y_mm, found.x_mm)):
+        if isinstance(element, Qr):
+            # It goes below the texts it stood beside, so that it does not tear them apart.
+            rows.append(_Row(top_mm=element.y_mm + element_size_mm(element)[1], elements=(element,)))
+            continue
         if not isinstance(element, Text):
             rows.append(_Row(top_mm=element.y_mm, elements=(element,)))
             continue

@@ -17,12 +17,11 @@ from printer.profiles import LanguageName, PrinterProfile
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncodedJob:
-    """The bytes of one label: send `body`, then `commit`. Paper appears only after the first byte of `commit`,
-    unless `prints_while_sending`."""
+    """The bytes of one label: send `body`, then `commit`. Unless the language prints while sending, no paper appears
+    before the first byte of `commit`."""
 
     body: bytes
     commit: bytes
-    prints_while_sending: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +43,10 @@ class Language(Protocol):
     @property
     def name(self) -> LanguageName:
         """Return which one this is."""
+
+    @property
+    def prints_while_sending(self) -> bool:
+        """Return whether paper can appear before the commit."""
 
     @property
     def status_query(self) -> bytes:

@@ -26,6 +26,7 @@ class Tspl:
     """The TSPL encoder; holds no state."""
 
     name: Final = LanguageName.TSPL
+    prints_while_sending: Final = False
     status_query: Final = b"\x1b!?"
     status_bytes: Final = 1
     confirm_query: Final = b"\x1b!?"
@@ -41,7 +42,7 @@ class Tspl:
             commands = [command for element in label.elements for command in _draw(element, profile)]
             # Pictures overwrite in whole bytes: they go first, so that their white cannot erase a neighbour.
             parts.extend(sorted(commands, key=lambda command: not command.startswith(b"BITMAP")))
-        return EncodedJob(body=b"".join(parts), commit=b"PRINT 1,1" + _EOL, prints_while_sending=False)
+        return EncodedJob(body=b"".join(parts), commit=b"PRINT 1,1" + _EOL)
 
     def parse_status(self, answer: bytes, profile: PrinterProfile) -> PrinterStatus:
         """Return the meaning of the one flag byte of ESC ! ?."""
