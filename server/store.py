@@ -1,0 +1,426 @@
+"""The server's database: one writer, many readers, SQLite or PostgreSQL behind one port.
+
+The writer thread alone opens `transaction()`; everything durable happens there, so no two writers ever race and the order of
+`envelope.n` is the order of commits. Readers use `reading()`, a connection of their own, and see whole commits only.
+SQLite runs in WAL with synchronous=FULL: a commit that returned survives a power cut (reliability notes, section 2).
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, RowMapping, create_engine, event, func, insert, select, text, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import make_url
+
+from server import schema as s
+from server import schema_trade  # noqa: F401  (its tables join the metadata)
+from sync_core.errors import IncompatibleError, InvariantError
+from sync_core.facts import canonical_json
+from sync_core.gate import Head, Run, entry_bytes, group_runs
+from sync_core.hub import LogRow, Refused
+from sync_core.identity import Verifier
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceRecord:
+    """A device the server knows: its key, and what it may sync."""
+
+    number: int
+    public_key: bytes
+    alg: str
+    role: str
+    organisation: str
+    revoked: bool
+    documents: tuple[str, ...]
+
+
+WRITER_WAIT_MS = 15_000
+"""How long one connection waits for another's SQLite write lock; sign-in pages write a row now and then."""
+
+
+class Store:
+    """The server's storage; implements the hub's log port."""
+
+    def __init__(self, engine: Engine, writer: Engine) -> None:
+        self.engine = engine
+        """Readers, and the sign-in pages' own short transactions."""
+        self._writer_engine = writer
+        self._writing: Connection | None = None
+        self._writing_thread: int | None = None
+        self._lock = threading.Lock()
+        self._verifiers: dict[int, Verifier] = {}
+
+    @property
+    def is_sqlite(self) -> bool:
+        """True on SQLite."""
+        return self.engine.dialect.name == "sqlite"
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """Open the write transaction, or join the one this thread has open. Commits at the end of the outermost.
+
+        Raises:
+            InvariantError: another thread is writing; only the writer thread may.
+        """
+        thread = threading.get_ident()
+        if self._writing is not None and self._writing_thread == thread:
+            yield self._writing
+            return
+        if not self._lock.acquire(timeout=WRITER_WAIT_MS / 1000):
+            raise InvariantError("another thread holds the write transaction")
+        try:
+            with self._writer_engine.begin() as conn:
+                self._writing, self._writing_thread = conn, thread
+                yield conn
+        finally:
+            self._writing, self._writing_thread = None, None
+            self._lock.release()
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """Open a read connection; on the writer thread inside a transaction, the transaction itself."""
+        if self._writing is not None and self._writing_thread == threading.get_ident():
+            yield self._writing
+            return
+        with self.engine.connect() as conn:
+            yield conn
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.engine.dispose()
+        self._writer_engine.dispose()
+
+    def upsert(self, table: Any, keys: Sequence[str], values: Mapping[str, Any]) -> None:
+        """Insert a row, or overwrite the one with the same keys."""
+        with self.transaction() as conn:
+            upsert(conn, table, keys, values)
+
+    # --- the hub's log ---------------------------------------------------------------------------------------------------
+
+    def heads(self, document: str) -> dict[int, Head]:
+        """Return {writer: where his chain stands} of a document."""
+        with self.reading() as conn:
+            rows = conn.execute(
+                select(s.head.c.device, s.head.c.seq, s.head.c.digest).where(s.head.c.document == document)
+            )
+            return {device: Head(seq=seq, digest=bytes(digest)) for device, seq, digest in rows}
+
+    def append(self, document: str, rows: Sequence[LogRow]) -> None:
+        """Add rows to the log and move the heads. Rows of one writer must continue his chain without a hole.
+
+        Raises:
+            InvariantError: a row does not continue its chain; the gate lets none such through.
+        """
+        if not rows:
+            return
+        conn = self._in_transaction()
+        heads = self.heads(document)
+        values = []
+        for row in rows:
+            before = heads.get(row.device)
+            if row.seq != (before.seq if before else 0) + 1:
+                raise InvariantError(f"envelope {row.device}.{row.seq} does not continue its chain in {document}")
+            heads[row.device] = Head(seq=row.seq, digest=row.digest)
+            values.append(
+                {
+                    "document": document,
+                    "device": row.device,
+                    "seq": row.seq,
+                    "stored": row.stored,
+                    "digest": row.digest,
+                    "received_ms": row.received_ms,
+                }
+            )
+        conn.execute(insert(s.envelope), values)
+        for device in {row.device for row in rows}:
+            moved = heads[device]
+            where = {"document": document, "device": device, "seq": moved.seq, "digest": moved.digest}
+            upsert(conn, s.head, ("document", "device"), where)
+
+    def quarantine(self, row: Refused) -> None:
+        """Keep what was refused, once per place, code and content."""
+        conn = self._in_transaction()
+        q = s.quarantine.c
+        known = conn.execute(
+            select(q.id).where(
+                q.document == row.document,
+                q.device == row.device,
+                q.seq == row.seq,
+                q.code == row.code,
+                q.stored == row.stored,
+            )
+        ).first()
+        if known is None:
+            conn.execute(
+                insert(s.quarantine).values(
+                    document=row.document,
+                    device=row.device,
+                    seq=row.seq,
+                    code=row.code,
+                    detail=row.detail,
+                    stored=row.stored,
+                    sent_by=row.sent_by,
+                    received_ms=row.received_ms,
+                )
+            )
+
+    def read_since(
+        self, document: str, n: int, *, bytes_max: int, exclude: int | None = None
+    ) -> list[tuple[int, LogRow]]:
+        """Return rows after position `n`, in log order, until `bytes_max` is passed; at least one if there is any."""
+        e = s.envelope.c
+        query = select(e.n, e.device, e.seq, e.stored, e.digest, e.received_ms).where(e.document == document, e.n > n)
+        if exclude is not None:
+            query = query.where(e.device != exclude)
+        found: list[tuple[int, LogRow]] = []
+        size = 0
+        with self.reading() as conn:
+            for row in conn.execute(query.order_by(e.n), execution_options={"yield_per": 200}):
+                size += len(row[3])
+                if found and size > bytes_max:
+                    break
+                found.append((row[0], _log_row(row[1:])))
+        return found
+
+    def stored(self, document: str, device: int, first: int, last: int) -> list[bytes]:
+        """Return the stored bytes of seqs first..last of a writer."""
+        e = s.envelope.c
+        query = select(e.stored).where(e.document == document, e.device == device, e.seq.between(first, last))
+        with self.reading() as conn:
+            return [bytes(row[0]) for row in conn.execute(query.order_by(e.seq))]
+
+    def verifier(self, device: int) -> Callable[[bytes, bytes], bool] | None:
+        """Return how to check a writer's signatures; None for a number nobody has."""
+        if device not in self._verifiers:
+            record = self.key_of(device)
+            if record is None:
+                return None
+            self._verifiers[device] = Verifier(record.public_key, record.alg)
+        return self._verifiers[device]
+
+    def read_vector(self, document: str) -> dict[int, int]:
+        """Return {writer: last committed seq}."""
+        return {device: head.seq for device, head in self.heads(document).items()}
+
+    def read_missing(self, document: str, have: Mapping[int, int], *, bytes_max: int) -> tuple[Run, ...]:
+        """Return runs beyond the state vector `have`, as much as one update of `bytes_max` carries; one envelope at least."""
+        e = s.envelope.c
+        found: list[tuple[int, int, bytes]] = []
+        size = 0
+        with self.reading() as conn:
+            heads = conn.execute(
+                select(s.head.c.device, s.head.c.seq).where(s.head.c.document == document).order_by(s.head.c.device)
+            ).all()
+            for device, last in heads:
+                if have.get(device, 0) >= last:
+                    continue
+                query = (
+                    select(e.device, e.seq, e.stored)
+                    .where(e.document == document, e.device == device, e.seq > have.get(device, 0))
+                    .order_by(e.seq)
+                )
+                for row in conn.execute(query, execution_options={"yield_per": 200}):
+                    size += entry_bytes(row[2])
+                    if found and size > bytes_max - 64:
+                        return group_runs(found)
+                    found.append((row[0], row[1], bytes(row[2])))
+        return group_runs(found)
+
+    def last_position(self, document: str) -> int:
+        """Return the position of the document's last row, 0 when it is empty."""
+        with self.reading() as conn:
+            found = conn.execute(select(func.max(s.envelope.c.n)).where(s.envelope.c.document == document)).scalar()
+        return int(found or 0)
+
+    def key_of(self, device: int) -> DeviceRecord | None:
+        """Return what is known of a device; servers have records too, without documents."""
+        with self.reading() as conn:
+            own = conn.execute(select(s.server_number).where(s.server_number.c.number == device)).first()
+            if own is not None:
+                return _server_record(own._mapping)
+            row = conn.execute(select(s.device).where(s.device.c.number == device)).first()
+        return None if row is None else _device_record(row._mapping)
+
+    def devices(self) -> list[DeviceRecord]:
+        """Return all devices, by number."""
+        with self.reading() as conn:
+            return [_device_record(row._mapping) for row in conn.execute(select(s.device).order_by(s.device.c.number))]
+
+    def seen(self, device: int, now_ms: int) -> None:
+        """Note that a device spoke to us; shown as its lag."""
+        with self.transaction() as conn:
+            conn.execute(update(s.device).where(s.device.c.number == device).values(seen_ms=now_ms))
+
+    # --- small named values ----------------------------------------------------------------------------------------------
+
+    def meta(self, name: str, default: Any = None) -> Any:
+        """Return a named JSON value."""
+        with self.reading() as conn:
+            return get_meta(conn, name, default)
+
+    def set_meta(self, name: str, value: Any) -> None:
+        """Set a named JSON value."""
+        with self.transaction() as conn:
+            set_meta(conn, name, value)
+
+    def _in_transaction(self) -> Connection:
+        if self._writing is None or self._writing_thread != threading.get_ident():
+            raise InvariantError("the log is written only inside the writer's transaction")
+        return self._writing
+
+
+def open_store(url_or_path: str | Path, *, synchronous: str = "FULL") -> Store:
+    """Open (and make, if it is new) the database at a path or a SQLAlchemy URL.
+
+    Raises:
+        IncompatibleError: it was written by a newer version.
+    """
+    target = str(url_or_path)
+    if "://" not in target:
+        target = f"sqlite:///{Path(target).resolve()}"
+    url = make_url(target)
+    if url.drivername in ("postgres", "postgresql"):
+        url = url.set(drivername="postgresql+psycopg")
+    if url.get_backend_name() == "sqlite":
+        options: dict[str, Any] = {"connect_args": {"timeout": WRITER_WAIT_MS / 1000, "check_same_thread": False}}
+        engine = create_engine(url, pool_size=8, max_overflow=40, **options)
+        writer = create_engine(url, pool_size=1, max_overflow=0, **options)
+        for each, begin in ((engine, "BEGIN"), (writer, "BEGIN IMMEDIATE")):
+            _prepare_sqlite(each, begin, synchronous)
+    else:
+        engine = create_engine(url, pool_size=8, max_overflow=40, pool_pre_ping=True)
+        writer = create_engine(url, pool_size=1, max_overflow=0, pool_pre_ping=True)
+    store = Store(engine, writer)
+    _migrate(store)
+    return store
+
+
+def upsert(conn: Connection, table: Any, keys: Sequence[str], values: Mapping[str, Any]) -> None:
+    """Insert a row, or overwrite the one with the same keys."""
+    make = sqlite.insert if conn.dialect.name == "sqlite" else postgresql.insert
+    statement = make(table).values(**values)
+    rest = {name: value for name, value in values.items() if name not in keys}
+    elements = [table.c[name] for name in keys]
+    if rest:
+        conn.execute(statement.on_conflict_do_update(index_elements=elements, set_=rest))
+    else:
+        conn.execute(statement.on_conflict_do_nothing(index_elements=elements))
+
+
+def insert_once(conn: Connection, table: Any, values: Mapping[str, Any]) -> bool:
+    """Insert a row unless a unique key forbids it; True when it was new."""
+    make = sqlite.insert if conn.dialect.name == "sqlite" else postgresql.insert
+    return conn.execute(make(table).values(**values).on_conflict_do_nothing()).rowcount == 1
+
+
+def get_meta(conn: Connection, name: str, default: Any = None) -> Any:
+    """Return a named JSON value."""
+    found = conn.execute(select(s.meta.c.value).where(s.meta.c.name == name)).scalar()
+    return default if found is None else json.loads(found)
+
+
+def set_meta(conn: Connection, name: str, value: Any) -> None:
+    """Set a named JSON value."""
+    upsert(conn, s.meta, ("name",), {"name": name, "value": to_json(value)})
+
+
+def to_json(value: Any) -> str:
+    """Canonical JSON text."""
+    return canonical_json(value).decode()
+
+
+def _prepare_sqlite(engine: Engine, begin: str, synchronous: str) -> None:
+    @event.listens_for(engine, "connect")
+    def _connect(raw: Any, _record: Any) -> None:
+        raw.isolation_level = None
+        cursor = raw.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute(f"PRAGMA synchronous={synchronous}")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.execute("PRAGMA secure_delete=ON")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(conn: Connection) -> None:
+        conn.exec_driver_sql(begin)
+
+
+def _migrate(store: Store) -> None:
+    with store.transaction() as conn:
+        if store.is_sqlite:
+            s.meta.create(conn, checkfirst=True)
+        else:
+            conn.execute(text("SELECT pg_advisory_xact_lock(7640891576956012808)"))
+            s.meta.create(conn, checkfirst=True)
+        version = get_meta(conn, "schema_version", 0)
+        if version > s.SCHEMA_VERSION:
+            raise IncompatibleError(
+                f"the database has schema {version}, this program knows {s.SCHEMA_VERSION}: update it"
+            )
+        if version == s.SCHEMA_VERSION:
+            return
+        s.metadata.create_all(conn)
+        _forbid_changes(conn)
+        set_meta(conn, "schema_version", s.SCHEMA_VERSION)
+
+
+def _forbid_changes(conn: Connection) -> None:
+    """Triggers: nobody updates or deletes a posting, not even by hand (REL-R8). The log is guarded the same way."""
+    tables = (*s.LEDGER_TABLES, "envelope")
+    if conn.dialect.name == "sqlite":
+        for name in tables:
+            for verb in ("UPDATE", "DELETE"):
+                conn.exec_driver_sql(
+                    f"CREATE TRIGGER {name}_no_{verb.lower()} BEFORE {verb} ON {name} "
+                    f"BEGIN SELECT RAISE(ABORT, 'append only: {name}'); END"
+                )
+        return
+    conn.exec_driver_sql(
+        "CREATE OR REPLACE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE EXCEPTION 'append only: %', TG_TABLE_NAME; END $$"
+    )
+    for name in tables:
+        conn.exec_driver_sql(
+            f"CREATE TRIGGER {name}_no_change BEFORE UPDATE OR DELETE ON {name} "
+            "FOR EACH ROW EXECUTE FUNCTION refuse_change()"
+        )
+        conn.exec_driver_sql(
+            f"CREATE TRIGGER {name}_no_truncate BEFORE TRUNCATE ON {name} "
+            "FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()"
+        )
+
+
+def _log_row(row: Sequence[Any]) -> LogRow:
+    device, seq, stored, digest, received_ms = row
+    return LogRow(device=device, seq=seq, stored=bytes(stored), digest=bytes(digest), received_ms=received_ms)
+
+
+def _device_record(row: RowMapping) -> DeviceRecord:
+    return DeviceRecord(
+        number=row["number"],
+        public_key=bytes(row["public_key"]),
+        alg=row["alg"],
+        role=row["role"],
+        organisation=row["organisation"],
+        revoked=row["revoked_ms"] is not None,
+        documents=tuple(json.loads(row["documents"])),
+    )
+
+
+def _server_record(row: RowMapping) -> DeviceRecord:
+    return DeviceRecord(
+        number=row["number"],
+        public_key=bytes(row["public_key"]),
+        alg="ed25519",
+        role="server",
+        organisation="platform",
+        revoked=False,
+        documents=(),
+    )
