@@ -40,4 +40,4 @@ class Document:
 
     def envelopes(self) -> dict[str, bytes]:
         """Return {`device.seq`: stored bytes}, sorted by key: map order differs between processes."""
-        return dict(sorted(self._root.to_py().items())) if self._root else {}
+        return dict(sorted((self._root.to_py() or {}).items()))

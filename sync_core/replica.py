@@ -369,6 +369,20 @@ class Replica:
         number = self.number
         return number is not None and vector.get(number, 0) > self._head(document, number)[0].seq
 
+    def note_refusal(self, document: str, detail: Mapping[str, Any]) -> None:
+        """Remember that the hub refused work of ours, for the screen."""
+        with self.transaction() as conn:
+            conn.execute(
+                "INSERT OR IGNORE INTO refusal (document, device, seq, code, detail, stored) VALUES (?, ?, ?, ?, ?, x'')",
+                (
+                    document,
+                    _whole(detail.get("device")),
+                    _whole(detail.get("seq")),
+                    str(detail.get("code")),
+                    str(detail.get("detail")),
+                ),
+            )
+
     # --- reading ----------------------------------------------------------------------------------------------------------
 
     def state_vector(self, document: str) -> dict[int, int]:
@@ -657,6 +671,10 @@ def hash_document(envelopes: Any, states: Any) -> str:
     for subject, state in states:
         total.update(f"s{subject}={state}\n".encode())
     return total.hexdigest()
+
+
+def _whole(value: object) -> int:
+    return value if isinstance(value, int) else 0
 
 
 def _corrupt_words(path: Path) -> str:

@@ -170,6 +170,10 @@ class Session:
         """Return the documents open on this connection."""
         return [document for document, channel in self._channels.items() if channel.scope]
 
+    def known_documents(self) -> list[str]:
+        """Return the documents asked for on this connection, granted or not."""
+        return list(self._channels)
+
     # --- opening ----------------------------------------------------------------------------------------------------------
 
     def open(self, document: str, local: Mapping[int, int], *, token: str = "") -> None:

@@ -1,0 +1,298 @@
+"""The link: a device's one WebSocket to its hub, kept up for as long as the signal lasts, and again after it.
+
+A thin shell around `Session`: read a frame, ask the session, commit to the replica, send what the session wants sent. Nothing waits
+for the link; actions are on the disk before it hears of them. Reconnects back off with full jitter up to 30 s; a call of `notify` or of
+the signal switch ends the pause. Times shown are the device's wall clock; waits use the monotonic one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import InvalidStatus, WebSocketException
+
+from sync_core import limits, session, wire
+from sync_core.errors import DiskFullError, RefusedError, RetryableError
+from sync_core.replica import Replica
+from sync_core.session import Session, Side
+
+HELLO = "hello"
+REPORT = "report"
+
+
+class Phase(StrEnum):
+    """What the screen says about the link."""
+
+    OFFLINE = "offline"
+    CONNECTING = "connecting"
+    LIVE = "live"
+    REFUSED = "refused"
+    UPDATE_NEEDED = "update_needed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkStatus:
+    """The link as a person sees it. `clock_ahead_ms`: how far the device's clock is ahead of the server's, None when unknown."""
+
+    phase: Phase
+    since_ms: int
+    last_ack_ms: int | None
+    detail: str
+    clock_ahead_ms: int | None
+
+
+class Link:
+    """Keeps a replica in sync with its hub. Run `run()` as one task; it ends only by cancellation."""
+
+    def __init__(
+        self,
+        replica: Replica,
+        url: str,
+        *,
+        token: Callable[[], Awaitable[str]],
+        documents: Callable[[], Sequence[str]],
+        renumber: Callable[[], Awaitable[None]],
+        schema: int,
+    ) -> None:
+        """`url`: the hub's WebSocket. `token()` fetches a fresh one; it raises RetryableError (no signal) or RefusedError (revoked).
+
+        `documents()` names what to sync now. `renumber()` gets this device a new number when it turns out to be a copy.
+        """
+        self._replica = replica
+        self._url = url
+        self._token = token
+        self._documents = documents
+        self._renumber = renumber
+        self._schema = schema
+        self._enabled = True
+        self._wake = asyncio.Event()
+        self._switched = asyncio.Event()
+        self._socket: ClientConnection | None = None
+        self._talk: Session | None = None
+        self._denied: set[str] = set()
+        self.status = LinkStatus(
+            phase=Phase.OFFLINE, since_ms=_wall_ms(), last_ack_ms=None, detail="", clock_ahead_ms=None
+        )
+        self.on_change: list[Callable[[], None]] = []
+        replica.listeners.append(self._replica_changed)
+
+    @property
+    def enabled(self) -> bool:
+        """False while the signal switch is off."""
+        return self._enabled
+
+    def switch(self, enabled: bool) -> None:
+        """Turn the signal on or off, as a walk into the basement does: the socket is dropped, not closed politely."""
+        self._enabled = enabled
+        self._switched.set()
+        if not enabled and self._socket is not None:
+            self._socket.transport.abort()
+        self.notify()
+
+    def notify(self) -> None:
+        """Something new is in the replica, or it is worth trying now."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Connect, sync, reconnect; for ever."""
+        attempt = 0
+        while True:
+            self._switched.clear()
+            if not self._enabled:
+                self._show(Phase.OFFLINE, "signal switched off")
+                await self._switched.wait()
+                attempt = 0
+                continue
+            started = time.monotonic()
+            try:
+                await self._live()
+                self._show(Phase.OFFLINE, "the connection ended")
+            except RefusedError as error:
+                self._show(Phase.REFUSED, str(error))
+            except (RetryableError, OSError, WebSocketException, TimeoutError) as error:
+                self._show(Phase.OFFLINE, _plain(error))
+            except DiskFullError as error:
+                self._show(Phase.REFUSED, str(error))
+            attempt = 0 if time.monotonic() - started > 30 else attempt + 1
+            await self._pause(attempt)
+
+    async def _pause(self, attempt: int) -> None:
+        top = min(limits.BACKOFF_MS_MAX, limits.BACKOFF_MS_MIN * 2 ** min(attempt, 8))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(random.uniform(limits.BACKOFF_MS_MIN, top) / 1000):
+                await self._switched.wait()
+
+    async def _live(self) -> None:
+        self._show(Phase.CONNECTING, "")
+        if self._replica.is_copy:
+            await self._renumber()
+        token = await self._token()
+        async with connect(
+            self._url,
+            additional_headers={"Authorization": f"Bearer {token}"},
+            compression=None,
+            max_size=limits.FRAME_BYTES_MAX,
+            open_timeout=limits.CONNECT_TIMEOUT_MS / 1000,
+            ping_interval=None,
+            close_timeout=2,
+            proxy=None,
+        ) as socket:
+            self._socket = socket
+            if not self._enabled:
+                socket.transport.abort()
+                return
+            talk = self._talk = Session(Side.DEVICE, now_ms=_monotonic_ms())
+            self._denied.clear()
+            try:
+                async with asyncio.TaskGroup() as group:
+                    reader = group.create_task(self._read(socket, talk))
+                    sender = group.create_task(self._send(socket, talk))
+                    reader.add_done_callback(lambda _: sender.cancel())
+            except* (WebSocketException, OSError) as errors:
+                raise errors.exceptions[0] from errors
+            except* (RefusedError, RetryableError, DiskFullError) as errors:
+                raise errors.exceptions[0] from errors
+            finally:
+                self._socket = self._talk = None
+
+    async def _read(self, socket: ClientConnection, talk: Session) -> None:
+        self._open_documents(talk)
+        self._wake.set()
+        while True:
+            wait = max(0, talk.deadline_ms() - _monotonic_ms()) / 1000
+            try:
+                async with asyncio.timeout(wait):
+                    message = await socket.recv(decode=False)
+            except TimeoutError:
+                if not talk.tick(_monotonic_ms()):
+                    socket.transport.abort()
+                    raise RetryableError("the server has been silent for too long") from None
+                continue
+            for event in talk.receive(message, now_ms=_monotonic_ms()):
+                await self._take(event, talk)
+            self._wake.set()
+            if socket.transport.get_write_buffer_size() > limits.SEND_BUFFER_BYTES_MAX:
+                await asyncio.sleep(0)
+
+    async def _take(self, event: session.Event, talk: Session) -> None:
+        match event:
+            case session.Opened():
+                self._show(Phase.LIVE, "")
+                talk.say(event.document, {REPORT: self._report()})
+            case session.Received(document=document, runs=runs):
+                admitted = self._replica.admit(document, runs)
+                talk.settle(document, heads=admitted.heads, applied=not admitted.refusals)
+                if admitted.refusals:
+                    raise RetryableError(f"the server's update was not taken: {admitted.refusals[0].detail}")
+                await self._fold_the_rest()
+                self._open_documents(talk)
+            case session.Acknowledged(document=document, vector=vector, whole=whole):
+                if whole and self._replica.hub_is_ahead(document, vector):
+                    await self._renumber()
+                    raise RetryableError("this device got a new number: it connects again")
+                if self._replica.acknowledged(document, vector, whole=whole, at_ms=_wall_ms()):
+                    self._change(last_ack_ms=_wall_ms())
+            case session.Refused(detail=detail):
+                self._replica.note_refusal(event.document, detail)
+                self._change(detail=str(detail.get("detail", "")))
+            case session.AccessDenied(document=document, reason=reason):
+                self._denied.add(document)
+                self._change(detail=f"{document}: {reason}")
+            case session.Message(message={"hello": dict(hello)}):
+                self._heed(hello)
+            case session.Violation(detail=detail):
+                raise RetryableError(f"the server said what we do not understand: {detail}")
+            case _:
+                pass
+
+    async def _fold_the_rest(self) -> None:
+        more = self._replica.fold_some()
+        while more:
+            await asyncio.sleep(0)
+            more = self._replica.fold_some()
+
+    def _heed(self, hello: dict[str, Any]) -> None:
+        clock = hello.get("clock_ms")
+        if isinstance(clock, int):
+            self._change(clock_ahead_ms=_wall_ms() - clock)
+        if hello.get("protocol", wire.PROTOCOL) != wire.PROTOCOL or hello.get("schema_min", 0) > self._schema:
+            self._change(phase=Phase.UPDATE_NEEDED)
+
+    async def _send(self, socket: ClientConnection, talk: Session) -> None:
+        while True:
+            self._wake.clear()
+            for frame in talk.take_frames():
+                await socket.send(frame)
+            ready = talk.wanted()
+            for document, have in ready:
+                talk.offer(document, self._replica.missing(document, have))
+            if not ready:
+                await self._wake.wait()
+
+    def _open_documents(self, talk: Session) -> None:
+        wanted = set(self._documents()) - self._denied
+        is_open = set(talk.known_documents())
+        for document in sorted(wanted - is_open):
+            talk.open(document, self._replica.state_vector(document))
+        for document in sorted(is_open - wanted):
+            talk.leave(document)
+
+    def _replica_changed(self, document: str) -> None:
+        if self._talk is not None:
+            self._talk.committed(document, self._replica.state_vector(document))
+        self._wake.set()
+
+    def _report(self) -> dict[str, Any]:
+        waiting = self._replica.waiting()
+        return {
+            "protocol": wire.PROTOCOL,
+            "schema": self._schema,
+            "waiting": waiting.actions,
+            "since_ms": waiting.since_ms,
+            "clock_ms": _wall_ms(),
+        }
+
+    def _show(self, phase: Phase, detail: str) -> None:
+        if phase is not self.status.phase or detail != self.status.detail:
+            since = self.status.since_ms if phase is self.status.phase else _wall_ms()
+            self._change(phase=phase, detail=detail, since_ms=since)
+
+    def _change(self, **fields: Any) -> None:
+        old = self.status
+        self.status = LinkStatus(
+            phase=fields.get("phase", old.phase),
+            since_ms=fields.get("since_ms", old.since_ms),
+            last_ack_ms=fields.get("last_ack_ms", old.last_ack_ms),
+            detail=fields.get("detail", old.detail),
+            clock_ahead_ms=fields.get("clock_ahead_ms", old.clock_ahead_ms),
+        )
+        for listener in self.on_change:
+            listener()
+
+
+def _plain(error: BaseException) -> str:
+    match error:
+        case InvalidStatus():
+            return f"the server answered {error.response.status_code}"
+        case TimeoutError():
+            return "the server does not answer"
+        case OSError():
+            return "no connection to the server"
+        case _:
+            return str(error) or "the connection broke"
+
+
+def _wall_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _monotonic_ms() -> int:
+    return time.monotonic_ns() // 1_000_000
