@@ -1,0 +1,220 @@
+"""The session: two ends, no I/O, and nothing acknowledged that is not committed."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from sync_core import limits, session, wire
+from sync_core.gate import encode_update
+from sync_core.hub import Submission, commit_batch, refusal_message
+from sync_core.replica import Replica
+from sync_core.session import READ_ONLY, READ_WRITE, Received, Session, Side
+from tests.toy import DOCUMENT, MemoryLog, chain, enrolled, opened, put
+
+
+@dataclass
+class Pair:
+    """A device's replica and a hub's log, joined by two sessions and a wire that a test can cut."""
+
+    replica: Replica
+    log: MemoryLog
+    device: Session = field(init=False)
+    hub: Session = field(init=False)
+    scope: str = READ_WRITE
+
+    def connect(self) -> None:
+        self.device = Session(Side.DEVICE, now_ms=0)
+        self.hub = Session(Side.HUB, now_ms=0)
+        self.device.open(DOCUMENT, self.replica.state_vector(DOCUMENT))
+
+    def device_frames(self) -> list[bytes]:
+        frames = self.device.take_frames()
+        for document, have in self.device.wanted():
+            self.device.offer(document, self.replica.missing(document, have))
+        return frames + self.device.take_frames()
+
+    def hub_frames(self) -> list[bytes]:
+        frames = self.hub.take_frames()
+        for document, have in self.hub.wanted():
+            self.hub.offer(document, self.log.read_missing(document, have, bytes_max=limits.UPDATE_BYTES_MAX))
+        return frames + self.hub.take_frames()
+
+    def to_hub(self, frame: bytes) -> None:
+        for event in self.hub.receive(frame, now_ms=1):
+            self.at_hub(event)
+
+    def at_hub(self, event: session.Event) -> None:
+        match event:
+            case session.AuthAsked(document=document):
+                for later in self.hub.grant(document, scope=self.scope, local=self.log.read_vector(document), now_ms=1):
+                    self.at_hub(later)
+            case Received(document=document, runs=runs):
+                outcome = commit_batch(
+                    self.log, [Submission(document=document, runs=runs, sent_by=700, received_ms=1)]
+                )[0]
+                refusal = None if outcome.refusal is None else refusal_message(document, outcome.refusal)
+                self.hub.settle(document, heads=outcome.heads, applied=outcome.applied, refusal=refusal)
+            case _:
+                pass
+
+    def to_device(self, frame: bytes) -> None:
+        for event in self.device.receive(frame, now_ms=1):
+            match event:
+                case Received(document=document, runs=runs):
+                    admitted = self.replica.admit(document, runs)
+                    self.device.settle(document, heads=admitted.heads, applied=True)
+                case session.Acknowledged(document=document, vector=vector, whole=whole):
+                    self.replica.acknowledged(document, vector, whole=whole, at_ms=1)
+                case _:
+                    pass
+
+    def settle(self, rounds: int = 200) -> None:
+        for _ in range(rounds):
+            up, down = self.device_frames(), self.hub_frames()
+            if not up and not down:
+                return
+            for frame in up:
+                self.to_hub(frame)
+            for frame in down:
+                self.to_device(frame)
+        raise AssertionError("the two ends do not come to rest")
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Iterator[Pair]:
+    replica = enrolled(tmp_path / "replica.db", 700, synchronous="OFF")
+    log = MemoryLog([700, 701])
+    commit_batch(
+        log, [Submission(document=DOCUMENT, runs=(chain(0, DOCUMENT, [[opened(700, 701)]]),), sent_by=0, received_ms=0)]
+    )
+    yield Pair(replica=replica, log=log)
+    replica.close()
+
+
+def test_both_ends_meet_and_the_outbox_empties(pair: Pair) -> None:
+    for n in range(30):
+        pair.replica.act(DOCUMENT, [put(n)], person="ann", at_ms=n)
+    pair.connect()
+    pair.settle()
+    assert pair.log.read_vector(DOCUMENT) == pair.replica.state_vector(DOCUMENT) == {0: 1, 700: 30}
+    assert pair.replica.waiting().actions == 0
+
+
+def test_a_long_backlog_travels_in_few_updates_within_the_limit(pair: Pair) -> None:
+    for n in range(2_500):
+        pair.replica.act(DOCUMENT, [put(n, f"jar{n % 50}")], person="ann", at_ms=n)
+    pair.connect()
+    pair.settle()
+    assert pair.log.read_vector(DOCUMENT)[700] == 2_500
+    assert pair.replica.waiting().actions == 0
+    assert pair.device.updates_sent <= 5
+
+
+def test_what_the_hub_got_from_us_does_not_come_back(pair: Pair) -> None:
+    pair.connect()
+    pair.settle()
+    before = pair.hub.updates_sent
+    pair.replica.act(DOCUMENT, [put(1)], person="ann", at_ms=1)
+    pair.device.committed(DOCUMENT, pair.replica.state_vector(DOCUMENT))
+    pair.settle()
+    assert pair.log.read_vector(DOCUMENT)[700] == 1
+    assert pair.hub.updates_sent == before
+
+
+def test_no_status_before_the_commit(pair: Pair) -> None:
+    pair.replica.act(DOCUMENT, [put(1)], person="ann", at_ms=1)
+    pair.connect()
+    for frame in pair.device_frames():
+        pair.to_hub(frame)
+    for frame in pair.hub_frames():
+        pair.to_device(frame)
+    events = [event for frame in pair.device_frames() for event in pair.hub.receive(frame, now_ms=2)]
+    assert any(isinstance(event, Received) for event in events)
+    assert not any(isinstance(wire.decode_frame(f), wire.Status) for f in pair.hub.take_frames())
+
+
+def test_a_readonly_peer_is_answered_but_adds_nothing(pair: Pair) -> None:
+    pair.scope = READ_ONLY
+    pair.connect()
+    pair.settle()
+    assert pair.replica.state_vector(DOCUMENT) == {0: 1}
+    pair.hub.take_frames()
+    pair.to_hub(
+        wire.encode_frame(
+            wire.Update(address=DOCUMENT, update=encode_update([chain(700, DOCUMENT, [[put(1)]])]), answer=False)
+        )
+    )
+    assert wire.decode_frame(pair.hub.take_frames()[0]) == wire.Status(address=DOCUMENT, applied=False)
+    pair.to_hub(wire.encode_frame(wire.Update(address=DOCUMENT, update=b"\x00\x00", answer=True)))
+    assert wire.decode_frame(pair.hub.take_frames()[0]) == wire.Status(address=DOCUMENT, applied=True)
+    assert 700 not in pair.log.read_vector(DOCUMENT)
+
+
+def test_a_refused_envelope_is_told_and_not_sent_again(pair: Pair) -> None:
+    pair.connect()
+    pair.settle()
+    bad = chain(700, "jar/cellar", [[put(1)]])
+    pair.to_hub(wire.encode_frame(wire.Update(address=DOCUMENT, update=encode_update([bad]), answer=False)))
+    kinds = [type(wire.decode_frame(frame)).__name__ for frame in pair.hub.take_frames()]
+    assert kinds == ["Stateless", "Status", "Step1"]
+    assert [refused.code for refused in pair.log.refused] == ["gate.chain"]
+
+
+def test_a_fork_keeps_the_first_and_quarantines_the_second(pair: Pair) -> None:
+    pair.connect()
+    pair.settle()
+    for n in (1, 2):
+        pair.to_hub(
+            wire.encode_frame(
+                wire.Update(address=DOCUMENT, update=encode_update([chain(700, DOCUMENT, [[put(n)]])]), answer=False)
+            )
+        )
+    assert [refused.code for refused in pair.log.refused] == ["gate.fork"]
+    assert pair.log.read_vector(DOCUMENT)[700] == 1
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_cut_lost_repeated_frames_lose_no_fact_and_acknowledge_none_too_early(pair: Pair, seed: int) -> None:
+    rng = random.Random(seed)
+    said = 0
+    for _ in range(12):
+        pair.connect()
+        for _ in range(rng.randrange(12)):
+            if rng.random() < 0.5:
+                pair.replica.act(DOCUMENT, [put(said)], person="ann", at_ms=said)
+                pair.device.committed(DOCUMENT, pair.replica.state_vector(DOCUMENT))
+                said += 1
+            for frame in pair.device_frames():
+                if rng.random() < 0.2:
+                    break
+                pair.to_hub(frame)
+                if rng.random() < 0.1 and isinstance(wire.decode_frame(frame), wire.Update):
+                    pair.to_hub(frame)
+            for frame in pair.hub_frames():
+                if rng.random() < 0.2:
+                    break
+                pair.to_device(frame)
+            acked = said - pair.replica.waiting().actions
+            assert acked <= pair.log.read_vector(DOCUMENT).get(700, 0)
+    pair.connect()
+    pair.settle()
+    assert pair.log.read_vector(DOCUMENT).get(700, 0) == said
+    assert pair.replica.waiting().actions == 0
+
+
+def test_a_frame_before_auth_ends_the_connection(pair: Pair) -> None:
+    hub = Session(Side.HUB, now_ms=0)
+    events = hub.receive(wire.encode_frame(wire.Step1(address=DOCUMENT, vector=b"\x00")), now_ms=0)
+    assert [(type(e), e.fatal) for e in events if isinstance(e, session.Violation)] == [(session.Violation, True)]
+
+
+def test_silence_ends_a_half_open_connection() -> None:
+    hub = Session(Side.HUB, now_ms=0)
+    assert hub.tick(limits.PING_INTERVAL_MS)
+    assert hub.take_frames() == [wire.PING]
+    assert not hub.tick(limits.SILENCE_MS_MAX)
