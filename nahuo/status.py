@@ -60,7 +60,7 @@ def read_status(data: Path) -> Status:
     folder = look_at(data)
     with read_only(folder.database) as conn:
         conn.execute("BEGIN")
-        status = _server_status(folder, conn) if folder.kind == "server" else _client_status(folder, conn)
+        status = _server_status(folder, conn) if folder.kind == "server" else _client_status(conn)
         conn.execute("COMMIT")
     return status
 
@@ -81,7 +81,7 @@ def show_status(status: Status, *, now_ms: int) -> str:
     return "\n".join(out)
 
 
-def _client_status(folder: DataFolder, conn: sqlite3.Connection) -> Status:
+def _client_status(conn: sqlite3.Connection) -> Status:
     number = _setting(conn, "number")
     status = Status(kind="client", name=f"device {number}" if number is not None else "not enrolled")
     status.last_acknowledged_ms = _one(conn, "SELECT max(acked_ms) FROM writer WHERE device = ?", number)
