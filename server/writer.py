@@ -1,0 +1,151 @@
+"""The writer: the one thread that writes. Hub first, then the authority, then the commands pages left in the table.
+
+What arrived while the last commit was on its way to the disk shares the next one, so an fsync serves many devices. An outcome is told
+to the event loop only after the commit that made it true. When a commit fails (disk full, database gone) nothing of the batch
+counts: the senders are told to come back, and what is on the devices stays there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from typing import Protocol
+
+from server.store import Store
+from sync_core import limits
+from sync_core.hub import Outcome, Submission, commit_batch
+
+IDLE_SECONDS = 1.0
+"""The authority looks at its timed rules at least this often."""
+
+log = logging.getLogger("nahuo.writer")
+
+
+class Authority(Protocol):
+    """What the writer drives; see server/authority."""
+
+    def run_batch(self, now_ms: int) -> bool:
+        """Do one transaction's worth of work; True while there is more."""
+        ...
+
+
+class Writer:
+    """The writer thread. `on_commit(document, heads)` is called on the event loop for every document that grew."""
+
+    def __init__(
+        self,
+        store: Store,
+        authority: Authority,
+        *,
+        now_ms: Callable[[], int],
+        on_commit: Callable[[str, Mapping[int, int]], None],
+    ) -> None:
+        self._store = store
+        self._authority = authority
+        self._now_ms = now_ms
+        self._on_commit = on_commit
+        self._queue: deque[tuple[Submission, Future[Outcome]]] = deque()
+        self._work = threading.Condition()
+        self._nudged = False
+        self._stopping = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
+        self.failure: str = ""
+        """Why the last transaction failed; "" while all is well. Shown by the health page."""
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Start the thread; outcomes are delivered on `loop`."""
+        self._loop = loop
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Finish the batch at hand and end."""
+        with self._work:
+            self._stopping = True
+            self._work.notify()
+        self._thread.join()
+
+    async def submit(self, submission: Submission) -> Outcome:
+        """Commit what a device sent; returns after the commit.
+
+        Raises:
+            OSError: the commit failed; nothing of the submission counts.
+        """
+        future: Future[Outcome] = Future()
+        with self._work:
+            self._queue.append((submission, future))
+            self._work.notify()
+        return await asyncio.wrap_future(future)
+
+    def nudge(self) -> None:
+        """There is a new command, or a device was enrolled."""
+        with self._work:
+            self._nudged = True
+            self._work.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._work:
+                if not (self._queue or self._nudged or self._stopping):
+                    self._work.wait(IDLE_SECONDS)
+                self._nudged = False
+                if self._stopping and not self._queue:
+                    return
+            self._commit_received()
+            self._decide()
+
+    def _commit_received(self) -> None:
+        batch = self._take()
+        if not batch:
+            return
+        try:
+            with self._store.transaction():
+                outcomes = commit_batch(self._store, [submission for submission, _ in batch])
+        except Exception as error:  # noqa: BLE001 - the writer must outlive a full disk; the senders keep their work
+            log.exception("the commit failed")
+            self.failure = str(error)
+            self._store.appended.clear()
+            for _, future in batch:
+                future.set_exception(OSError("the server could not commit"))
+            return
+        self.failure = ""
+        self._tell()
+        for (_, future), outcome in zip(batch, outcomes, strict=True):
+            future.set_result(outcome)
+
+    def _take(self) -> list[tuple[Submission, Future[Outcome]]]:
+        batch = []
+        envelopes = 0
+        with self._work:
+            while self._queue and envelopes < limits.GROUP_COMMIT_ENVELOPES_MAX:
+                submission, future = self._queue.popleft()
+                envelopes += 1 + sum(len(run.stored) for run in submission.runs)
+                batch.append((submission, future))
+        return batch
+
+    def _decide(self) -> None:
+        more = True
+        while more:
+            try:
+                more = self._authority.run_batch(self._now_ms())
+            except Exception as error:  # noqa: BLE001 - one bad fact must stop neither picking nor the hub
+                log.exception("the authority failed")
+                self.failure = str(error)
+                self._store.appended.clear()
+                return
+            self._tell()
+            if self._queue:
+                self._commit_received()
+
+    def _tell(self) -> None:
+        grown, self._store.appended = self._store.appended, {}
+        if grown and self._loop is not None:
+            self._loop.call_soon_threadsafe(self._deliver, grown)
+
+    def _deliver(self, grown: Mapping[str, Mapping[int, int]]) -> None:
+        for document, heads in grown.items():
+            self._on_commit(document, heads)
