@@ -76,7 +76,8 @@ class Ledger:
         self._conn = conn
         self._now_ms = now_ms
         last = conn.execute(select(s.entry.c.id, s.entry.c.digest).order_by(s.entry.c.id.desc()).limit(1)).first()
-        self._last_id, self._last_digest = (0, EMPTY_DIGEST) if last is None else (last[0], bytes(last[1]))
+        self._last_id: int = 0 if last is None else last[0]
+        self._last_digest: bytes = EMPTY_DIGEST if last is None else bytes(last[1])
 
     # --- reading ----------------------------------------------------------------------------------------------------------
 

@@ -56,6 +56,10 @@ class Store:
         self._writing_thread: int | None = None
         self._lock = threading.Lock()
         self._verifiers: dict[int, Verifier] = {}
+        self.wake: Callable[[], None] = lambda: None
+        """Called after a command was left; the application sets it to wake its writer."""
+        self.appended: dict[str, dict[int, int]] = {}
+        """{document: {writer: last seq}} appended in transactions since the writer last fanned out; uncommitted ones while one is open."""
 
     @property
     def is_sqlite(self) -> bool:
@@ -82,6 +86,15 @@ class Store:
         finally:
             self._writing, self._writing_thread = None, None
             self._lock.release()
+
+    @contextmanager
+    def outside_writer(self) -> Iterator[Connection]:
+        """A short write of another thread (a command left for the authority); joins the writer's own when called there."""
+        if self._writing is not None and self._writing_thread == threading.get_ident():
+            yield self._writing
+            return
+        with self.engine.begin() as conn:
+            yield conn
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -141,6 +154,7 @@ class Store:
         conn.execute(insert(s.envelope), values)
         for device in {row.device for row in rows}:
             moved = heads[device]
+            self.appended.setdefault(document, {})[device] = moved.seq
             where = {"document": document, "device": device, "seq": moved.seq, "digest": moved.digest}
             upsert(conn, s.head, ("document", "device"), where)
 

@@ -1,0 +1,116 @@
+"""A server's data folder: its database, its key, and the token that tells an original from a restored copy.
+
+`nahuo.db` and `server.key` are backed up; `install.token` never is. The database keeps the token's hash. When the token is missing or
+another, this is a restored backup or a clone: the server takes the next number, so that nothing it signs from now on can meet what
+the lost original signed under the old one, and jumps the device counter, so that no device number is allotted twice (design section 4).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from server import schema as s
+from server.store import Store, get_meta, insert_once, open_store, set_meta
+from sync_core import limits
+from sync_core.errors import IncompatibleError
+from sync_core.identity import Ed25519Signer, open_signer
+
+DATABASE = "nahuo.db"
+KEY = "server.key"
+TOKEN = "install.token"
+NOT_FOR_BACKUP = (TOKEN,)
+FIRST_DEVICE = 100
+DEVICE_JUMP = 1000
+"""More than any shop enrols between two backups."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """An opened installation. `restored` is True when this start found a restored copy."""
+
+    data: Path
+    store: Store
+    signer: Ed25519Signer
+    number: int
+    secret: bytes
+    restored: bool
+    zone: str
+
+
+def init_server(data: Path, *, database: str | None = None, zone: str = "Asia/Shanghai", now_ms: int) -> Server:
+    """Make a data folder, or open the one that is there."""
+    data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    server = open_server(data, database=database, now_ms=now_ms)
+    server.store.set_meta("zone", zone)
+    return open_server_again(server, zone)
+
+
+def open_server(
+    data: Path, *, database: str | None = None, synchronous: str = "FULL", now_ms: int, seed: bytes | None = None
+) -> Server:
+    """Open a data folder; a restored copy takes the next server number. `seed` fixes the key in tests.
+
+    Raises:
+        IncompatibleError: a newer schema, or all hundred server numbers are used.
+        CorruptError: the key file is no key.
+    """
+    signer = Ed25519Signer(seed) if seed is not None else open_signer(data / KEY)
+    store = open_store(database or data / DATABASE, synchronous=synchronous)
+    token, digest = _read_token(data / TOKEN)
+    with store.transaction() as conn:
+        known = get_meta(conn, "install_digest")
+        number = int(get_meta(conn, "server_number", 0))
+        restored = known is not None and not hmac.compare_digest(known, digest or "")
+        if known is None or restored:
+            token, digest = token or secrets.token_hex(32), digest
+            if digest is None:
+                digest = hashlib.sha256(token.encode()).hexdigest()
+                _write_private(data / TOKEN, token)
+            set_meta(conn, "install_digest", digest)
+        if restored:
+            number += 1
+            if number not in limits.SERVER_NUMBERS:
+                raise IncompatibleError("this server was restored a hundred times: its numbers are used up")
+            set_meta(conn, "device_next", int(get_meta(conn, "device_next", FIRST_DEVICE)) + DEVICE_JUMP)
+        set_meta(conn, "server_number", number)
+        insert_once(conn, s.server_number, {"number": number, "public_key": signer.public_key, "since_ms": now_ms})
+        zone = str(get_meta(conn, "zone", "Asia/Shanghai"))
+    seed_of_secret = signer.sign(b"nahuo server secret")
+    secret = hashlib.sha256(seed_of_secret).digest()
+    return Server(data=data, store=store, signer=signer, number=number, secret=secret, restored=restored, zone=zone)
+
+
+def open_server_again(server: Server, zone: str) -> Server:
+    """Return the same installation with another zone."""
+    return Server(
+        data=server.data,
+        store=server.store,
+        signer=server.signer,
+        number=server.number,
+        secret=server.secret,
+        restored=server.restored,
+        zone=zone,
+    )
+
+
+def _read_token(path: Path) -> tuple[str | None, str | None]:
+    try:
+        token = path.read_text().strip()
+    except FileNotFoundError:
+        return None, None
+    return token, hashlib.sha256(token.encode()).hexdigest()
+
+
+def _write_private(path: Path, text: str) -> None:
+    partial = path.with_suffix(".new")
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
