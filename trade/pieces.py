@@ -115,7 +115,7 @@ def _apply(state: State, piece: str, fact: PlacedFact, body: kinds.FactBody) -> 
                 state["order"] = first_id(fact.subjects, "order")
                 state["shipped"].append(said(fact))
         case _:
-            _apply_return(state, piece, fact, body)
+            _apply_return(state, fact, body)
 
 
 def _buy(state: State, fact: PlacedFact, body: kinds.PieceBought) -> None:
@@ -168,7 +168,7 @@ def _apply_sorting(state: State, piece: str, fact: PlacedFact, body: kinds.FactB
             pass
 
 
-def _apply_return(state: State, piece: str, fact: PlacedFact, body: kinds.FactBody) -> None:
+def _apply_return(state: State, fact: PlacedFact, body: kinds.FactBody) -> None:
     match body:
         case kinds.ReturnReceived():
             state["return"] = {"courier_no": body.courier_no, "passed": None, "fact": fact.id}
@@ -258,7 +258,7 @@ def _finish(state: State, undos: Sequence[PlacedFact]) -> None:
 def _undoes(state: State, undo: PlacedFact) -> bool:
     """Only the buyer takes a purchase back: on the same device, or on his next one."""
     same = undo.device == state["device"] or undo.person == state["person"]
-    return same and undo.body.get("fact") == state["bought"] is not None
+    return same and state["bought"] is not None and bool(undo.body.get("fact") == state["bought"])
 
 
 def _lost_facts(facts: Sequence[PlacedFact]) -> dict[str, dict[str, Any]]:

@@ -78,11 +78,11 @@ def _apply(state: State, task: str, fact: PlacedFact, body: kinds.FactBody) -> N
         case kinds.PieceDrawn():
             if first_id(fact.subjects, "task") == task:
                 state["drawn"] = {**said(fact), "piece": first_id(fact.subjects, "piece")}
-        case kinds.StockVerdict(winner="bag"):
+        case kinds.StockVerdict():
             if state["drawn"] is not None and state["drawn"]["fact"] == body.fact:
                 state["drawn"] = None
             state["verdicts"].append(_verdict(fact, body))
-        case kinds.PurchaseVerdict() | kinds.AnswerVerdict() | kinds.StockVerdict():
+        case kinds.PurchaseVerdict() | kinds.AnswerVerdict():
             state["verdicts"].append(_verdict(fact, body))
         case _:
             _apply_answer(state, fact, body)
