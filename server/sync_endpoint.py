@@ -18,6 +18,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from server.writer import Writer
 from sync_core import session, wire
+from sync_core.gate import Run
 from sync_core.hub import Connection, Hub, HubLog, Refused, Submission, refusal_message
 from sync_core.session import Session, Side
 
@@ -168,7 +169,7 @@ class _Served:
         for event in later:
             await self._take(event)
 
-    async def _commit(self, document: str, runs: tuple[session.Run, ...]) -> None:
+    async def _commit(self, document: str, runs: tuple[Run, ...]) -> None:
         if not runs:
             self._session.settle(document, heads={}, applied=True)
             return

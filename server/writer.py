@@ -105,7 +105,7 @@ class Writer:
         try:
             with self._store.transaction():
                 outcomes = commit_batch(self._store, [submission for submission, _ in batch])
-        except Exception as error:  # noqa: BLE001 - the writer must outlive a full disk; the senders keep their work
+        except Exception as error:
             log.exception("the commit failed")
             self.failure = str(error)
             self._store.appended.clear()
@@ -132,7 +132,7 @@ class Writer:
         while more:
             try:
                 more = self._authority.run_batch(self._now_ms())
-            except Exception as error:  # noqa: BLE001 - one bad fact must stop neither picking nor the hub
+            except Exception as error:
                 log.exception("the authority failed")
                 self.failure = str(error)
                 self._store.appended.clear()
