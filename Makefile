@@ -39,7 +39,7 @@ $(STAMP): requirements.lock pyproject.toml
 			rm -rf $(VENV); \
 			echo "$$python cannot make a virtual environment (Debian: apt-get install python3-venv)." >&2; exit 2; }; \
 		$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock; \
-		$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .; \
+		PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .; \
 	fi; \
 	touch $(STAMP)
 
