@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from printer.errors import LabelError, PrinterReason
+from printer.fitting import char_halves
 from printer.label import Label
 from printer.profiles import LanguageName, PrinterProfile
 
@@ -94,6 +95,11 @@ def encode_chinese(text: str, profile: PrinterProfile) -> bytes | None:
     bytes (¥ U+00A5, rare hanzi, emoji) no pocket printer's font holds. ￥ (U+FFE5) and 〇 are two-byte characters.
     """
     try:
-        return text.encode(profile.coverage.value)
-    except UnicodeEncodeError:
+        encoded = [(char, char.encode("gb18030")) for char in text]
+        # Python's gb2312 maps the middle dot and the dash otherwise than printers do: it judges bytes, not characters.
+        b"".join(code for _, code in encoded).decode(profile.coverage.value)
+    except UnicodeError:
         return None
+    if any(len(code) != char_halves(char) for char, code in encoded):
+        return None  # the printer would draw it wider or narrower than it was measured
+    return b"".join(code for _, code in encoded)
