@@ -32,7 +32,7 @@ from sync_core.facts import (
 )
 from sync_core.fold import Trade, fold_subject
 from sync_core.identity import Verifier
-from sync_core.replica import hash_document
+from sync_core.replica_store import hash_document
 
 FAULTS_SHOWN_MAX: Final = 20
 

@@ -12,19 +12,15 @@ A copy of the files on another phone, or an old backup, is known by the install 
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import secrets
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import sqlite_utils
-
-from sync_core import gate, limits
+from sync_core import gate
 from sync_core.errors import (
     AlreadyOpenError,
     CorruptError,
@@ -34,30 +30,20 @@ from sync_core.errors import (
     RefusedError,
 )
 from sync_core.facts import (
-    ENGINE_KINDS,
-    Admission,
     Envelope,
     Fact,
-    PlacedFact,
-    admission_of,
-    canonical_json,
     decode_payload,
     encode_payload,
     fact_id,
     is_server,
-    place,
-    read_admissions,
-    subject_type,
-    whole_basis,
 )
-from sync_core.fold import State, Trade, fold_subject
-from sync_core.gate import Head, Refusal, Run
+from sync_core.fold import Trade
+from sync_core.gate import Refusal, Run
 from sync_core.identity import Signer, Verifier
 from sync_core.replica_schema import migrate
+from sync_core.replica_store import FOLD_AT_ONCE_MAX, ReplicaStore
 
 INSTALL_TOKEN = "install.token"
-FOLD_AT_ONCE_MAX = 200
-"""Subjects folded within the transaction that brought their facts; more are folded in steps of this size."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,22 +63,14 @@ class Admitted:
     refusals: tuple[Refusal, ...]
 
 
-class Replica:
-    """The local node's memory. Open it with `Replica.open`."""
+class Replica(ReplicaStore):
+    """The local node's memory: what it says, hears and still owes. Open it with `Replica.open`."""
 
     def __init__(self, path: Path, trade: Trade, conn: sqlite3.Connection, lock: BinaryIO) -> None:
-        self.path = path
-        self.conn = conn
-        self.db = sqlite_utils.Database(conn)
-        self._trade = trade
+        super().__init__(path, trade, conn)
         self._lock = lock
-        self._depth = 0
         self._signer: Signer | None = None
         self._server_check: Verifier | None = None
-        self._admissions: dict[str, dict[int, Admission]] = {}
-        self.listeners: list[Callable[[str], None]] = []
-        """Called with a document's name after each commit that changed it."""
-        self._changed: set[str] = set()
 
     @classmethod
     def open(cls, path: Path, trade: Trade, *, synchronous: str = "FULL") -> Replica:
@@ -326,24 +304,6 @@ class Replica:
         dirty = self._store(conn, document, [(v.envelope, v.stored, v.digest) for v in good], before)
         return len(good), refusal, dirty
 
-    def fold_some(self, *, subjects_max: int = FOLD_AT_ONCE_MAX) -> bool:
-        """Fold some of what was committed unfolded, in one transaction; True while more is left."""
-        with self.transaction() as conn:
-            rows = conn.execute(
-                "SELECT document, subject FROM unfolded ORDER BY document LIMIT ?", (subjects_max,)
-            ).fetchall()
-            if not rows:
-                return False
-            for document in {row[0] for row in rows}:
-                subjects = {row[1] for row in rows if row[0] == document}
-                self._fold(conn, document, subjects)
-                conn.executemany(
-                    "DELETE FROM unfolded WHERE document = ? AND subject = ?", [(document, s) for s in subjects]
-                )
-                if conn.execute("SELECT 1 FROM unfolded WHERE document = ? LIMIT 1", (document,)).fetchone() is None:
-                    self._all_folded(conn, document)
-            return conn.execute("SELECT 1 FROM unfolded LIMIT 1").fetchone() is not None
-
     def acknowledged(self, document: str, vector: Mapping[int, int], *, whole: bool, at_ms: int) -> bool:
         """Remember that the hub has committed our envelopes up to `vector`; True when that is news.
 
@@ -385,48 +345,6 @@ class Replica:
 
     # --- reading ----------------------------------------------------------------------------------------------------------
 
-    def state_vector(self, document: str) -> dict[int, int]:
-        """Return {writer: last seq} of what is committed here."""
-        return dict(
-            self.conn.execute("SELECT device, seq FROM writer WHERE document = ? AND seq > 0", (document,)).fetchall()
-        )
-
-    def missing(
-        self, document: str, have: Mapping[int, int], *, bytes_max: int = limits.UPDATE_BYTES_MAX
-    ) -> tuple[Run, ...]:
-        """Return what a peer that has `have` lacks, as much of it as one update carries."""
-        rows: list[tuple[int, int, bytes]] = []
-        size = 64
-        for device, last in sorted(self.state_vector(document).items()):
-            for seq, stored in self.conn.execute(
-                "SELECT seq, stored FROM envelope WHERE document = ? AND device = ? AND seq > ? AND seq <= ? ORDER BY seq",
-                (document, device, have.get(device, 0), last),
-            ):
-                size += gate.entry_bytes(stored) + (24 if not rows or rows[-1][0] != device else 0)
-                if size > bytes_max and rows:
-                    return gate.group_runs(rows)
-                rows.append((device, seq, stored))
-        return gate.group_runs(rows)
-
-    def state(self, subject: str, document: str | None = None) -> State | None:
-        """Return the state of a subject; without `document`, of the newest document that speaks of it."""
-        sql, args = "SELECT state FROM state WHERE subject = ?", [subject]
-        if document is not None:
-            sql, args = sql + " AND document = ?", [subject, document]
-        row = self.conn.execute(sql + " ORDER BY rowid DESC LIMIT 1", args).fetchone()
-        return None if row is None else dict(json.loads(row[0]))
-
-    def states(self, kind: str, document: str | None = None) -> list[tuple[str, str, State]]:
-        """Return (document, subject, state) of all subjects of a type, e.g. "task", in order of subject."""
-        sql, args = "SELECT document, subject, state FROM state WHERE kind = ?", [kind]
-        if document is not None:
-            sql, args = sql + " AND document = ?", [kind, document]
-        return [(d, s, json.loads(text)) for d, s, text in self.conn.execute(sql + " ORDER BY subject, document", args)]
-
-    def documents(self) -> list[str]:
-        """Return the names of all documents this replica holds."""
-        return [row[0] for row in self.conn.execute("SELECT DISTINCT document FROM writer ORDER BY document")]
-
     def waiting(self) -> Waiting:
         """Return what the hub has not acknowledged."""
         number = self.number
@@ -438,173 +356,7 @@ class Replica:
         ).fetchone()
         return Waiting(actions=count, since_ms=since)
 
-    def facts_about(self, document: str, subject: str) -> list[PlacedFact]:
-        """Return all facts a document holds about a subject, voids included, in order of arrival."""
-        return self._facts_about(self.conn, document, subject)
-
-    def canonical_hash(self, document: str) -> str:
-        """SHA-256 over the sorted envelopes and the folded rows of a document: equal on all replicas that have seen all of it."""
-        return hash_document(
-            self.conn.execute(
-                "SELECT device, seq, stored FROM envelope WHERE document = ? ORDER BY device, seq", (document,)
-            ),
-            self.conn.execute("SELECT subject, state FROM state WHERE document = ? ORDER BY subject", (document,)),
-        )
-
-    def setting(self, name: str, default: Any = None) -> Any:
-        """Return a local setting (JSON)."""
-        row = self.conn.execute("SELECT value FROM setting WHERE name = ?", (name,)).fetchone()
-        return default if row is None else json.loads(row[0])
-
-    def set_setting(self, name: str, value: Any) -> None:
-        """Store a local setting (JSON)."""
-        self.conn.execute(
-            "INSERT INTO setting VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-            (name, json.dumps(value)),
-        )
-
-    @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """One write transaction; an inner one joins the outer. Leaving it normally commits, an exception undoes all.
-
-        Raises:
-            DiskFullError: the disk is full; nothing was recorded.
-        """
-        if self._depth:
-            self._depth += 1
-            try:
-                yield self.conn
-            finally:
-                self._depth -= 1
-            return
-        self._begin()
-        try:
-            yield self.conn
-            self._depth = 0
-            self.conn.execute("COMMIT")
-        except BaseException as error:
-            self._depth = 0
-            self._changed.clear()
-            self._admissions.clear()
-            if self.conn.in_transaction:
-                self.conn.execute("ROLLBACK")
-            if isinstance(error, sqlite3.OperationalError) and "full" in str(error):
-                raise DiskFullError(
-                    "the disk is full: nothing was recorded. Free some space, then do it again"
-                ) from error
-            raise
-        changed, self._changed = self._changed, set()
-        for document in sorted(changed):
-            for listener in self.listeners:
-                listener(document)
-
-    def _begin(self) -> None:
-        try:
-            self.conn.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError as error:
-            if "full" in str(error):
-                raise DiskFullError(
-                    "the disk is full: nothing was recorded. Free some space, then do it again"
-                ) from error
-            raise
-        self._depth = 1
-
     # --- inside -----------------------------------------------------------------------------------------------------------
-
-    def _store(
-        self,
-        conn: sqlite3.Connection,
-        document: str,
-        rows: Sequence[tuple[Envelope, bytes, bytes]],
-        before: Mapping[int, int],
-    ) -> set[str]:
-        """Write envelopes that continue their writer's chain, whose basis was `before`; return the subjects they speak about."""
-        if not rows:
-            return set()
-        dirty: set[str] = set()
-        basis = before
-        index_rows: list[tuple[str, str, int, int]] = []
-        n = conn.execute("SELECT coalesce(max(n), 0) FROM envelope").fetchone()[0]
-        log_rows = []
-        text = canonical_json({str(k): v for k, v in basis.items()}).decode()
-        for envelope, stored, _ in rows:
-            n += 1
-            if envelope.basis:
-                basis = whole_basis(basis, envelope)
-                text = canonical_json({str(k): v for k, v in basis.items()}).decode()
-            log_rows.append((n, document, envelope.device, envelope.seq, envelope.at_ms, text, stored))
-            for index, fact in enumerate(envelope.facts):
-                if fact.kind in ENGINE_KINDS and is_server(envelope.device):
-                    self._admissions.pop(document, None)
-                    dirty |= {
-                        row[0]
-                        for row in conn.execute("SELECT DISTINCT subject FROM fact WHERE document = ?", (document,))
-                    }
-                for subject in dict.fromkeys(fact.subjects):
-                    dirty.add(subject)
-                    index_rows.append((document, subject, n, index))
-        conn.executemany(
-            "INSERT INTO envelope (n, document, device, seq, at_ms, basis, stored) VALUES (?, ?, ?, ?, ?, ?, ?)",
-            log_rows,
-        )
-        conn.executemany("INSERT INTO fact VALUES (?, ?, ?, ?)", index_rows)
-        last, _, digest = rows[-1]
-        conn.execute(
-            "INSERT INTO writer (document, device, seq, digest, basis) VALUES (?, ?, ?, ?, ?) ON CONFLICT (document, device)"
-            " DO UPDATE SET seq = excluded.seq, digest = excluded.digest, basis = excluded.basis",
-            (document, last.device, last.seq, digest, text),
-        )
-        self._changed.add(document)
-        return dirty
-
-    def _fold(self, conn: sqlite3.Connection, document: str, subjects: set[str]) -> None:
-        for subject in sorted(subjects):
-            state = fold_subject(self._trade, subject, self._facts_about(conn, document, subject))
-            conn.execute(
-                "INSERT INTO state (document, subject, kind, state) VALUES (?, ?, ?, ?)"
-                " ON CONFLICT (document, subject) DO UPDATE SET state = excluded.state",
-                (document, subject, subject_type(subject), canonical_json(state).decode()),
-            )
-        self._changed.add(document)
-
-    def _all_folded(self, conn: sqlite3.Connection, document: str) -> None:
-        conn.execute("DELETE FROM unfolded WHERE document = ?", (document,))
-        conn.execute("UPDATE writer SET folded = seq WHERE document = ? AND folded < seq", (document,))
-
-    def _facts_about(self, conn: sqlite3.Connection, document: str, subject: str) -> list[PlacedFact]:
-        admissions = self._admissions_of(conn, document)
-        placed: list[PlacedFact] = []
-        for stored, text, index in conn.execute(
-            "SELECT e.stored, e.basis, f.idx FROM fact f JOIN envelope e USING (n)"
-            " WHERE f.document = ? AND f.subject = ? ORDER BY f.n, f.idx",
-            (document, subject),
-        ):
-            envelope = decode_payload(stored[gate.HEADER_BYTES :])
-            basis = {int(k): v for k, v in json.loads(text).items()}
-            placed.append(place(envelope, basis=basis, admission=admission_of(envelope.device, admissions))[index])
-        return placed
-
-    def _admissions_of(self, conn: sqlite3.Connection, document: str) -> Mapping[int, Admission]:
-        admissions = self._admissions.get(document)
-        if admissions is None:
-            facts: list[PlacedFact] = []
-            for stored, index in conn.execute(
-                "SELECT e.stored, f.idx FROM fact f JOIN envelope e USING (n)"
-                " WHERE f.document = ? AND f.subject = 'document' ORDER BY e.device, e.seq, f.idx",
-                (document,),
-            ):
-                envelope = decode_payload(stored[gate.HEADER_BYTES :])
-                facts.append(place(envelope, basis={}, admission=admission_of(envelope.device, {}))[index])
-            admissions = self._admissions[document] = read_admissions(facts)
-        return admissions
-
-    def _head(self, document: str, device: int) -> tuple[Head, Mapping[int, int]]:
-        row = self.conn.execute(
-            "SELECT seq, digest, basis FROM writer WHERE document = ? AND device = ?", (document, device)
-        ).fetchone()
-        if row is None or row[0] == 0:
-            return gate.empty_head(document), {}
-        return Head(seq=row[0], digest=row[1]), {int(k): v for k, v in json.loads(row[2]).items()}
 
     def _rebuild_heads(self, conn: sqlite3.Connection, device: int) -> None:
         for (document,) in conn.execute("SELECT document FROM writer WHERE device = ?", (device,)).fetchall():
@@ -621,12 +373,6 @@ class Replica:
                 )
             subjects = {r[0] for r in conn.execute("SELECT subject FROM state WHERE document = ?", (document,))}
             self._fold(conn, document, subjects)
-
-    def _refuse(self, conn: sqlite3.Connection, document: str, refusal: Refusal) -> None:
-        conn.execute(
-            "INSERT OR IGNORE INTO refusal (document, device, seq, code, detail, stored) VALUES (?, ?, ?, ?, ?, ?)",
-            (document, refusal.device, refusal.seq, refusal.code, refusal.detail, refusal.stored),
-        )
 
     def _check_server(self, signature: bytes, signed: bytes) -> bool:
         if self._server_check is None:
@@ -658,19 +404,6 @@ class Replica:
             os.fsync(file.fileno())
         partial.replace(self._install_token_path)
         self.set_setting("install_token", token)
-
-
-def hash_document(envelopes: Any, states: Any) -> str:
-    """SHA-256 over rows (device, seq, stored) and (subject, state text), each in sorted order: what convergence is judged by."""
-    import hashlib
-
-    total = hashlib.sha256()
-    for device, seq, stored in envelopes:
-        total.update(b"e%d.%d:%d:" % (device, seq, len(stored)))
-        total.update(stored)
-    for subject, state in states:
-        total.update(f"s{subject}={state}\n".encode())
-    return total.hexdigest()
 
 
 def _whole(value: object) -> int:

@@ -1,0 +1,300 @@
+"""The replica's store: its connection, transactions, log and folded rows. What the device may say is `replica.Replica`'s.
+
+The log (`envelope`) is the truth; `fact` says which envelopes speak about a subject, `state` holds what the fold made of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlite_utils
+
+from sync_core import gate, limits
+from sync_core.errors import DiskFullError
+from sync_core.facts import (
+    ENGINE_KINDS,
+    Admission,
+    Envelope,
+    PlacedFact,
+    admission_of,
+    canonical_json,
+    decode_payload,
+    is_server,
+    place,
+    read_admissions,
+    subject_type,
+    whole_basis,
+)
+from sync_core.fold import State, Trade, fold_subject
+from sync_core.gate import Head, Refusal, Run
+
+FOLD_AT_ONCE_MAX = 200
+"""Subjects folded within the transaction that brought their facts; more are folded in steps of this size."""
+
+FULL_WORDS = "the disk is full: nothing was recorded. Free some space, then do it again"
+
+
+class ReplicaStore:
+    """One SQLite file, one connection, one thread."""
+
+    def __init__(self, path: Path, trade: Trade, conn: sqlite3.Connection) -> None:
+        self.path = path
+        self.conn = conn
+        self.db = sqlite_utils.Database(conn)
+        self._trade = trade
+        self._depth = 0
+        self._admissions: dict[str, dict[int, Admission]] = {}
+        self.listeners: list[Callable[[str], None]] = []
+        """Called with a document's name after each commit that changed it."""
+        self._changed: set[str] = set()
+
+    # --- transactions and settings ----------------------------------------------------------------------------------------
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """One write transaction; an inner one joins the outer. Leaving it normally commits, an exception undoes all.
+
+        Raises:
+            DiskFullError: the disk is full; nothing was recorded.
+        """
+        if self._depth:
+            self._depth += 1
+            try:
+                yield self.conn
+            finally:
+                self._depth -= 1
+            return
+        self._begin()
+        try:
+            yield self.conn
+            self._depth = 0
+            self.conn.execute("COMMIT")
+        except BaseException as error:
+            self._depth = 0
+            self._changed.clear()
+            self._admissions.clear()
+            if self.conn.in_transaction:
+                self.conn.execute("ROLLBACK")
+            if isinstance(error, sqlite3.OperationalError) and "full" in str(error):
+                raise DiskFullError(FULL_WORDS) from error
+            raise
+        changed, self._changed = self._changed, set()
+        for document in sorted(changed):
+            for listener in self.listeners:
+                listener(document)
+
+    def _begin(self) -> None:
+        try:
+            self.conn.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if "full" in str(error):
+                raise DiskFullError(FULL_WORDS) from error
+            raise
+        self._depth = 1
+
+    def setting(self, name: str, default: Any = None) -> Any:
+        """Return a local setting (JSON)."""
+        row = self.conn.execute("SELECT value FROM setting WHERE name = ?", (name,)).fetchone()
+        return default if row is None else json.loads(row[0])
+
+    def set_setting(self, name: str, value: Any) -> None:
+        """Store a local setting (JSON)."""
+        self.conn.execute(
+            "INSERT INTO setting VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+            (name, json.dumps(value)),
+        )
+
+    # --- reading ----------------------------------------------------------------------------------------------------------
+
+    def state_vector(self, document: str) -> dict[int, int]:
+        """Return {writer: last seq} of what is committed here."""
+        return dict(
+            self.conn.execute("SELECT device, seq FROM writer WHERE document = ? AND seq > 0", (document,)).fetchall()
+        )
+
+    def missing(
+        self, document: str, have: Mapping[int, int], *, bytes_max: int = limits.UPDATE_BYTES_MAX
+    ) -> tuple[Run, ...]:
+        """Return what a peer that has `have` lacks, as much of it as one update carries."""
+        rows: list[tuple[int, int, bytes]] = []
+        size = 64
+        for device, last in sorted(self.state_vector(document).items()):
+            for seq, stored in self.conn.execute(
+                "SELECT seq, stored FROM envelope WHERE document = ? AND device = ? AND seq > ? AND seq <= ? ORDER BY seq",
+                (document, device, have.get(device, 0), last),
+            ):
+                size += gate.entry_bytes(stored) + (24 if not rows or rows[-1][0] != device else 0)
+                if size > bytes_max and rows:
+                    return gate.group_runs(rows)
+                rows.append((device, seq, stored))
+        return gate.group_runs(rows)
+
+    def state(self, subject: str, document: str | None = None) -> State | None:
+        """Return the state of a subject; without `document`, of the newest document that speaks of it."""
+        sql, args = "SELECT state FROM state WHERE subject = ?", [subject]
+        if document is not None:
+            sql, args = sql + " AND document = ?", [subject, document]
+        row = self.conn.execute(sql + " ORDER BY rowid DESC LIMIT 1", args).fetchone()
+        return None if row is None else dict(json.loads(row[0]))
+
+    def states(self, kind: str, document: str | None = None) -> list[tuple[str, str, State]]:
+        """Return (document, subject, state) of all subjects of a type, e.g. "task", in order of subject."""
+        sql, args = "SELECT document, subject, state FROM state WHERE kind = ?", [kind]
+        if document is not None:
+            sql, args = sql + " AND document = ?", [kind, document]
+        return [(d, s, json.loads(text)) for d, s, text in self.conn.execute(sql + " ORDER BY subject, document", args)]
+
+    def documents(self) -> list[str]:
+        """Return the names of all documents this replica holds."""
+        return [row[0] for row in self.conn.execute("SELECT DISTINCT document FROM writer ORDER BY document")]
+
+    def facts_about(self, document: str, subject: str) -> list[PlacedFact]:
+        """Return all facts a document holds about a subject, voids included, in order of arrival."""
+        return self._facts_about(self.conn, document, subject)
+
+    def canonical_hash(self, document: str) -> str:
+        """SHA-256 over the sorted envelopes and the folded rows of a document: equal on all replicas that have seen all of it."""
+        return hash_document(
+            self.conn.execute(
+                "SELECT device, seq, stored FROM envelope WHERE document = ? ORDER BY device, seq", (document,)
+            ),
+            self.conn.execute("SELECT subject, state FROM state WHERE document = ? ORDER BY subject", (document,)),
+        )
+
+    def fold_some(self, *, subjects_max: int = FOLD_AT_ONCE_MAX) -> bool:
+        """Fold some of what was committed unfolded, in one transaction; True while more is left."""
+        with self.transaction() as conn:
+            rows = conn.execute(
+                "SELECT document, subject FROM unfolded ORDER BY document LIMIT ?", (subjects_max,)
+            ).fetchall()
+            if not rows:
+                return False
+            for document in {row[0] for row in rows}:
+                subjects = {row[1] for row in rows if row[0] == document}
+                self._fold(conn, document, subjects)
+                conn.executemany(
+                    "DELETE FROM unfolded WHERE document = ? AND subject = ?", [(document, s) for s in subjects]
+                )
+                if conn.execute("SELECT 1 FROM unfolded WHERE document = ? LIMIT 1", (document,)).fetchone() is None:
+                    self._all_folded(conn, document)
+            return conn.execute("SELECT 1 FROM unfolded LIMIT 1").fetchone() is not None
+
+    # --- for Replica ------------------------------------------------------------------------------------------------------
+
+    def _store(
+        self,
+        conn: sqlite3.Connection,
+        document: str,
+        rows: Sequence[tuple[Envelope, bytes, bytes]],
+        before: Mapping[int, int],
+    ) -> set[str]:
+        """Write envelopes that continue their writer's chain, whose basis was `before`; return the subjects they speak about."""
+        if not rows:
+            return set()
+        dirty: set[str] = set()
+        basis = before
+        index_rows: list[tuple[str, str, int, int]] = []
+        n = conn.execute("SELECT coalesce(max(n), 0) FROM envelope").fetchone()[0]
+        log_rows = []
+        text = canonical_json({str(k): v for k, v in basis.items()}).decode()
+        for envelope, stored, _ in rows:
+            n += 1
+            if envelope.basis:
+                basis = whole_basis(basis, envelope)
+                text = canonical_json({str(k): v for k, v in basis.items()}).decode()
+            log_rows.append((n, document, envelope.device, envelope.seq, envelope.at_ms, text, stored))
+            for index, fact in enumerate(envelope.facts):
+                if fact.kind in ENGINE_KINDS and is_server(envelope.device):
+                    self._admissions.pop(document, None)
+                    dirty |= {
+                        row[0]
+                        for row in conn.execute("SELECT DISTINCT subject FROM fact WHERE document = ?", (document,))
+                    }
+                for subject in dict.fromkeys(fact.subjects):
+                    dirty.add(subject)
+                    index_rows.append((document, subject, n, index))
+        conn.executemany(
+            "INSERT INTO envelope (n, document, device, seq, at_ms, basis, stored) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            log_rows,
+        )
+        conn.executemany("INSERT INTO fact VALUES (?, ?, ?, ?)", index_rows)
+        last, _, digest = rows[-1]
+        conn.execute(
+            "INSERT INTO writer (document, device, seq, digest, basis) VALUES (?, ?, ?, ?, ?) ON CONFLICT (document, device)"
+            " DO UPDATE SET seq = excluded.seq, digest = excluded.digest, basis = excluded.basis",
+            (document, last.device, last.seq, digest, text),
+        )
+        self._changed.add(document)
+        return dirty
+
+    def _fold(self, conn: sqlite3.Connection, document: str, subjects: set[str]) -> None:
+        for subject in sorted(subjects):
+            state = fold_subject(self._trade, subject, self._facts_about(conn, document, subject))
+            conn.execute(
+                "INSERT INTO state (document, subject, kind, state) VALUES (?, ?, ?, ?)"
+                " ON CONFLICT (document, subject) DO UPDATE SET state = excluded.state",
+                (document, subject, subject_type(subject), canonical_json(state).decode()),
+            )
+        self._changed.add(document)
+
+    def _all_folded(self, conn: sqlite3.Connection, document: str) -> None:
+        conn.execute("DELETE FROM unfolded WHERE document = ?", (document,))
+        conn.execute("UPDATE writer SET folded = seq WHERE document = ? AND folded < seq", (document,))
+
+    def _facts_about(self, conn: sqlite3.Connection, document: str, subject: str) -> list[PlacedFact]:
+        admissions = self._admissions_of(conn, document)
+        placed: list[PlacedFact] = []
+        for stored, text, index in conn.execute(
+            "SELECT e.stored, e.basis, f.idx FROM fact f JOIN envelope e USING (n)"
+            " WHERE f.document = ? AND f.subject = ? ORDER BY f.n, f.idx",
+            (document, subject),
+        ):
+            envelope = decode_payload(stored[gate.HEADER_BYTES :])
+            basis = {int(k): v for k, v in json.loads(text).items()}
+            placed.append(place(envelope, basis=basis, admission=admission_of(envelope.device, admissions))[index])
+        return placed
+
+    def _admissions_of(self, conn: sqlite3.Connection, document: str) -> Mapping[int, Admission]:
+        admissions = self._admissions.get(document)
+        if admissions is None:
+            facts: list[PlacedFact] = []
+            for stored, index in conn.execute(
+                "SELECT e.stored, f.idx FROM fact f JOIN envelope e USING (n)"
+                " WHERE f.document = ? AND f.subject = 'document' ORDER BY e.device, e.seq, f.idx",
+                (document,),
+            ):
+                envelope = decode_payload(stored[gate.HEADER_BYTES :])
+                facts.append(place(envelope, basis={}, admission=admission_of(envelope.device, {}))[index])
+            admissions = self._admissions[document] = read_admissions(facts)
+        return admissions
+
+    def _head(self, document: str, device: int) -> tuple[Head, Mapping[int, int]]:
+        row = self.conn.execute(
+            "SELECT seq, digest, basis FROM writer WHERE document = ? AND device = ?", (document, device)
+        ).fetchone()
+        if row is None or row[0] == 0:
+            return gate.empty_head(document), {}
+        return Head(seq=row[0], digest=row[1]), {int(k): v for k, v in json.loads(row[2]).items()}
+
+    def _refuse(self, conn: sqlite3.Connection, document: str, refusal: Refusal) -> None:
+        conn.execute(
+            "INSERT OR IGNORE INTO refusal (document, device, seq, code, detail, stored) VALUES (?, ?, ?, ?, ?, ?)",
+            (document, refusal.device, refusal.seq, refusal.code, refusal.detail, refusal.stored),
+        )
+
+
+def hash_document(envelopes: Iterable[tuple[int, int, bytes]], states: Iterable[tuple[str, str]]) -> str:
+    """SHA-256 over rows (device, seq, stored) and (subject, state text), each in sorted order: what convergence is judged by."""
+    total = hashlib.sha256()
+    for device, seq, stored in envelopes:
+        total.update(b"e%d.%d:%d:" % (device, seq, len(stored)))
+        total.update(stored)
+    for subject, state in states:
+        total.update(f"s{subject}={state}\n".encode())
+    return total.hexdigest()
