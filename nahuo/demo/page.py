@@ -54,13 +54,13 @@ def build_page(
     """Return the guarded application; `printers` are {name: folder of PNG files}."""
     templates = Environment(loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined)
 
-    async def show(request: Request) -> Response:
+    async def show(_: Request) -> Response:
         shown = [
             {"key": w.key, "zh": w.zh, "en": w.en, "look": w.look, "address": w.address(), "has_signal": w.has_signal}
             for w in windows
         ]
         html = templates.get_template("stage.html").render(windows=shown, hint=hint)
-        origins = " ".join(sorted({"/".join(w["address"].split("/")[:3]) for w in shown}))
+        origins = " ".join(sorted({"/".join(str(w["address"]).split("/")[:3]) for w in shown}))
         policy = (
             f"default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; frame-src {origins}; "
             "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -69,7 +69,7 @@ def build_page(
             html, headers={"content-security-policy": policy, "cross-origin-resource-policy": "cross-origin"}
         )
 
-    async def state(request: Request) -> Response:
+    async def state(_: Request) -> Response:
         labels = await asyncio.to_thread(read_labels, printers)
         return JSONResponse({**await plugs.state(), "labels": labels})
 
