@@ -19,6 +19,7 @@ from starlette.responses import Response
 from server.auth import Account, Accounts, SignedIn, WebRole, form_token
 from server.pages import frame
 from server.pages.frame import NotAllowedError, SignInNeededError
+from server.store import Store
 
 Answered = TypeVar("Answered")
 
@@ -42,6 +43,7 @@ class Serving(Protocol):
     """What pages need of the running server; `app.py` brings it."""
 
     accounts: Accounts
+    store: Store
     embedders: Sequence[str]
 
     def clock_ms(self) -> int:
@@ -59,6 +61,10 @@ class Serving(Protocol):
 
     def outcome(self, command: int, *, by: str) -> Shown | None:
         """What became of a command of that person; nobody else's."""
+        ...
+
+    def trouble(self) -> str:
+        """Why the server could not write last time; empty while all is well."""
         ...
 
     def navigation(self, account: Account) -> list[frame.Entry]:
@@ -109,7 +115,7 @@ class Asking:
         """The time zone pages show."""
         return frame.zone_of(self.serving.zone_name)
 
-    def show(self, template: str, *, status: int = 200, **values: Any) -> Response:
+    def show(self, template: str, *, http_status: int = 200, **values: Any) -> Response:
         """Answer with a page; a `?done=` in the address puts that command's outcome on top of it."""
         known: dict[str, Any] = {}
         if self.session is not None:
@@ -134,7 +140,7 @@ class Asking:
             now_ms=self.now_ms,
             **{**known, **values},
         )
-        answer = frame.answer_page(html, status)
+        answer = frame.answer_page(html, http_status)
         new_guest = getattr(self.request.state, "new_guest", None)
         if new_guest is not None:
             set_cookie(answer, self.request, "nahuo_guest", new_guest)
@@ -143,7 +149,12 @@ class Asking:
     @property
     def author(self) -> str:
         """How commands and facts name the person who gave them."""
-        return f"web:{self.account.name}"
+        account = self.account
+        return f"platform:{account.name}" if account.of_platform else f"merchant:{account.organisation}:{account.name}"
+
+    def instant(self, at_ms: int) -> str:
+        """An instant whole, in the pages' zone: `2026-11-22 20:53:01`."""
+        return dt.datetime.fromtimestamp(at_ms / 1000, tz=self.zone).strftime("%Y-%m-%d %H:%M:%S")
 
     async def follow(self, command: Any, path: str) -> Response:
         """Carry out a command, then go on to `path` which shows the outcome; programs get it as JSON."""

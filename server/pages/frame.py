@@ -27,6 +27,10 @@ SESSION_COOKIE = "nahuo_session"
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 _SETS: Mapping[str, Mapping[str, words.Word]] = {
+    "order": words.ORDER_STATUS,
+    "wanted": words.WANTED_STATUS,
+    "hold": words.HOLD,
+    "decision": words.DECISION,
     "task": words.TASK_STATUS, "place": words.PIECE_PLACE, "parcel": words.PARCEL_STATUS, "held": words.HELD_REASON,
     "answer": words.ANSWER, "means": words.MEANS, "role": words.ROLE, "refused": words.REFUSED_REASON,
     "outcome": words.OUTCOME, "kind": words.KIND,
@@ -82,6 +86,11 @@ def ago(at_ms: int | None, now_ms: int, lang: str) -> str:
             count = seconds // unit_s
             return f"{count} {zh}前" if lang == "zh" else f"{count} {en} ago"
     return "刚才" if lang == "zh" else "just now"
+
+
+def csv_cell(text: str) -> str:
+    """The text, made harmless for spreadsheets that run cells beginning with a sign."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
 def language(request: Request) -> str:

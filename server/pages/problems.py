@@ -83,7 +83,7 @@ def add_problem_pages(app: FastAPI) -> None:
             "The server's disk is full; nothing was recorded. Tell the administrator."
             if full
             else "The server is busy; nothing was recorded. Try again in a few seconds."
-        )  # noqa: E501
+        )
         return _problem(request, 503, "disk.full" if full else "retry", ("没有执行", zh), ("Nothing was done", en))
 
     @app.exception_handler(Exception)

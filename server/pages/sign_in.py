@@ -52,7 +52,9 @@ async def sign_in(asking: Anybody, name: Field, password: Field, next: Field = "
         case WrongPassword():
             problem = asking.t("名字或密码不对。", "The name or the password is wrong.")
             status = 401
-    return asking.show("sign_in.html", status=status, next=frame.local_path(next, ""), name=name[:60], problem=problem)
+    return asking.show(
+        "sign_in.html", http_status=status, next=frame.local_path(next, ""), name=name[:60], problem=problem
+    )
 
 
 async def try_password(asking: Asking, name: str, password: str) -> SignedIn | WrongPassword | Throttled:
@@ -101,5 +103,5 @@ async def change_password(asking: SignedInAsking, old: Field, new: Field) -> Res
         except RefusedError as error:
             problem = str(error)
     if problem is not None:
-        return asking.show("me.html", status=409, problem=problem)
+        return asking.show("me.html", http_status=409, problem=problem)
     return frame.go_to(frame.with_query("/sign-in", name=asking.account.name))

@@ -31,6 +31,49 @@ TASK_STATUS: Mapping[str, Word] = {
     "ended": Word("已结束", "ended"),
 }
 
+ORDER_STATUS: Mapping[str, Word] = {
+    "held": Word("待处理", "on hold", "wait"),
+    "money": Word("待充值", "waits for money", "bad"),
+    "ready": Word("待派单", "ready", "way"),
+    "out": Word("拿货中", "being picked", "way"),
+    "shipped": Word("已发货", "shipped", "go"),
+    "closed": Word("已关闭", "closed"),
+}
+
+WANTED_STATUS: Mapping[str, Word] = {
+    "waiting": Word("未放行", "waiting", "wait"),
+    "ready": Word("待派", "ready", "way"),
+    "out": Word("拿货中", "out with a picker", "way"),
+    "asked": Word("问价中", "price asked", "wait"),
+    "answered": Word("缺货", "stall answered", "wait"),
+    "bounced": Word("超价退回", "bounced", "bad"),
+    "bought": Word("已拿到", "bought", "go"),
+    "in": Word("已入仓", "in the warehouse", "go"),
+    "shipped": Word("已发货", "shipped", "go"),
+    "closing": Word("关闭中", "closing", "wait"),
+    "closed": Word("已关闭", "closed"),
+}
+
+DECISION: Mapping[str, Word] = {
+    "answer": Word("档口没有货", "The stall did not sell it"),
+    "bounce": Word("档口要价超过报价，已退回", "The stall's price is above your quote: sent back"),
+    "ask": Word("档口要价超过报价，拿货员在等您", "The stall wants more than your quote; the picker waits"),
+    "over_cap": Word("超出限价买下的件", "A piece bought above your cap"),
+    "refund": Word("档口退款少于拿货价", "The stall gave back less than was paid"),
+}
+
+HOLD: Mapping[str, Word] = {
+    "shipped": Word("店铺显示已发货", "the shop says it is shipped", "wait"),
+    "refund": Word("买家申请退款", "refund asked", "bad"),
+    "remote_area": Word("偏远地区", "remote area", "wait"),
+    "message": Word("有留言待看", "a message to read", "wait"),
+    "bad_code": Word("商品编码有误", "bad product code", "bad"),
+    "stall_closed": Word("档口休息", "stall closed", "wait"),
+    "too_old": Word("订单太旧", "too old", "wait"),
+    "service_ended": Word("服务到期", "service ended", "bad"),
+    "money": Word("余额不足", "not enough money", "bad"),
+}
+
 PIECE_PLACE: Mapping[str, Word] = {
     "wanted": Word("待拿", "wanted", "way"),
     "with_picker": Word("在拿货员手上", "with the picker", "go"),

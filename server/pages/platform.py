@@ -1,0 +1,318 @@
+"""The platform's pages about the trade: orders, routes, discrepancies, quarantine, ledger, merchants, stalls, couriers, trips."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Form
+from starlette.responses import Response
+
+from server import commands
+from server.ledger import AMOUNT_FEN_MAX
+from server.ledger_reading import statement
+from server.pages import reads_orders as reads
+from server.pages import reads_platform
+from server.pages.asking import Admin, Platform
+from server.pages.form_reading import make, plain, read_count, read_day, read_yuan
+from server.pages.merchant import PAGE_MAX, Ticked, Typed, statement_file
+from server.pages.problems import NotFoundError
+from server.pages.reads_orders import PAGE_ROWS
+from server.settings import read_settings
+from trade.kinds import PRICE_FEN_MAX
+
+router = APIRouter(prefix="/platform")
+
+BASE = "/platform"
+
+
+@router.get("")
+def overview(asking: Platform) -> Response:
+    """What needs a person, and where all pieces are."""
+    with asking.serving.store.reading() as conn:
+        figures = reads_platform.figures(conn, asking.now_ms)
+        values: dict[str, Any] = {
+            "figures": figures,
+            "counts": reads.order_counts(conn, None),
+            "discrepancies": reads_platform.discrepancies(conn)[0][:6],
+            "devices": [row for row in reads_platform.devices(conn, asking.now_ms) if row["behind"]],
+            "trouble": asking.serving.trouble(),
+        }
+    return asking.show("platform/overview.html", **values)
+
+
+@router.get("/orders")
+def orders(asking: Platform, status: str = "", search: str = "", page: int = 1) -> Response:
+    """All merchants' orders."""
+    page = min(max(page, 1), PAGE_MAX)
+    search = plain(search)[:60]
+    with asking.serving.store.reading() as conn:
+        found, more = reads.orders(conn, None, status=status, search=search, page=page)
+        counts = reads.order_counts(conn, None)
+    return asking.show(
+        "orders.html", base=BASE, orders=found, more=more, page=page, status=status, search=search, counts=counts
+    )
+
+
+@router.get("/orders/{order_id}")
+def order(asking: Platform, order_id: str) -> Response:
+    """One order, read only: decisions about it are its merchant's."""
+    with asking.serving.store.reading() as conn:
+        found = reads.order(conn, order_id, None)
+        if found is None:
+            raise NotFoundError
+        entries = [line for line in statement(conn, found["merchant"]) if line.order == order_id]
+    return asking.show("order.html", base=BASE, order=found, entries=entries, devices_out=[], may_act=False)
+
+
+@router.get("/routes")
+def routes(asking: Platform) -> Response:
+    """Open routes, and what waits to be assigned, by stall (D4)."""
+    with asking.serving.store.reading() as conn:
+        found = reads_platform.routes(conn)
+        ready = reads_platform.ready_tasks(conn)
+        pickers = [
+            row for row in reads_platform.devices(conn, asking.now_ms) if row["role"] == "picker" and not row["ended"]
+        ]
+    return asking.show("platform/routes.html", routes=found, ready=ready, pickers=pickers)
+
+
+@router.post("/routes/assign")
+async def assign(asking: Platform, day: Typed = "", device: Annotated[list[str] | None, Form()] = None) -> Response:
+    """Give what is ready to the pickers' routes."""
+    devices = [read_count(one, at_most=99_999) for one in device] if device else None
+    command = make(commands.RoutesAssign, day=read_day(day) if day.strip() else None, devices=devices)
+    return await asking.follow(command, "/platform/routes")
+
+
+@router.get("/routes/{document:path}")
+def route(asking: Platform, document: str) -> Response:
+    """The tasks of one route, in the order of the walk."""
+    with asking.serving.store.reading() as conn:
+        found = next((row for row in reads_platform.routes(conn) if row["name"] == document), None)
+        if found is None:
+            raise NotFoundError
+        tasks = reads_platform.route_tasks(conn, document)
+        pickers = [
+            row for row in reads_platform.devices(conn, asking.now_ms) if row["role"] == "picker" and not row["ended"]
+        ]
+    return asking.show("platform/route.html", route=found, tasks=tasks, pickers=pickers)
+
+
+@router.post("/tasks/{task_id}/reassign")
+async def reassign(asking: Platform, task_id: str, device: Typed, route: Typed = "") -> Response:
+    """Give a task to another device (D4)."""
+    command = make(commands.TaskReassign, task=task_id, device=read_count(device, at_most=99_999))
+    return await asking.follow(command, f"/platform/routes/{route}" if route else "/platform/routes")
+
+
+@router.get("/discrepancies")
+def discrepancies(asking: Platform, all: str = "", page: int = 1) -> Response:
+    """Facts that contradict each other: owner, age, explanation."""
+    page = min(max(page, 1), PAGE_MAX)
+    with asking.serving.store.reading() as conn:
+        found, more = reads_platform.discrepancies(conn, open_only=not all, page=page)
+    return asking.show("platform/discrepancies.html", discrepancies=found, more=more, page=page, all=all)
+
+
+@router.post("/discrepancies/{discrepancy}/resolve")
+async def resolve(asking: Platform, discrepancy: int, note: Typed) -> Response:
+    """A person has dealt with it, and says how."""
+    command = make(commands.DiscrepancyResolve, discrepancy=discrepancy, note=note.strip())
+    return await asking.follow(command, "/platform/discrepancies")
+
+
+@router.get("/quarantine")
+def quarantine(asking: Platform, page: int = 1) -> Response:
+    """What devices sent and the hub could not take; kept, with its code."""
+    page = min(max(page, 1), PAGE_MAX)
+    with asking.serving.store.reading() as conn:
+        found, more = reads_platform.quarantine(conn, page=page)
+    return asking.show("platform/quarantine.html", quarantine=found, more=more, page=page)
+
+
+@router.get("/ledger")
+def ledger(asking: Platform, account: str = "", page: int = 1) -> Response:
+    """The journal: every entry with its lines; all accounts add up to zero (I6)."""
+    page = min(max(page, 1), PAGE_MAX)
+    with asking.serving.store.reading() as conn:
+        entries, more = reads_platform.entries(conn, account=account[:200], page=page)
+        accounts = reads_platform.accounts(conn)
+    return asking.show(
+        "platform/ledger.html", entries=entries, more=more, page=page, accounts=accounts, chosen=account[:200]
+    )
+
+
+@router.get("/merchants")
+def merchants(asking: Platform) -> Response:
+    """Merchants with their money and shops."""
+    with asking.serving.store.reading() as conn:
+        found = reads_platform.merchants(conn)
+    return asking.show("platform/merchants.html", merchants=found)
+
+
+@router.post("/merchants")
+async def add_merchant(asking: Platform, id: Typed, name: Typed, phone: Typed = "") -> Response:
+    """A new merchant."""
+    command = make(commands.MerchantCreate, id=plain(id), name=name.strip(), phone=plain(phone))
+    return await asking.follow(command, "/platform/merchants")
+
+
+@router.post("/merchants/{merchant}/top-up")
+async def top_up(asking: Platform, merchant: str, amount: Typed, key: Typed, note: Typed = "") -> Response:
+    """Money came in; the same bank reference counts once (R20)."""
+    amount_fen = read_yuan(amount, fen_max=AMOUNT_FEN_MAX, fen_min=1)
+    command = make(commands.TopUp, merchant=merchant, amount_fen=amount_fen, key=plain(key), note=note.strip())
+    return await asking.follow(command, "/platform/merchants")
+
+
+@router.post("/merchants/{merchant}/shops")
+async def add_shop(asking: Platform, merchant: str, shop: Typed, courier: Typed = "") -> Response:
+    """A new shop of a merchant; he sets the rest himself."""
+    command = make(commands.ShopSet, shop=shop.strip(), merchant=merchant, courier=courier.strip())
+    return await asking.follow(command, "/platform/merchants")
+
+
+@router.get("/merchants/{merchant}/wallet")
+def merchant_wallet(asking: Platform, merchant: str, page: int = 1) -> Response:
+    """A merchant's statement, as he sees it."""
+    page = min(max(page, 1), PAGE_MAX)
+    with asking.serving.store.reading() as conn:
+        lines = statement(conn, merchant)[::-1]
+        balances = reads_platform.wallet(conn, merchant)
+        name = reads.merchant_name(conn, merchant)
+    start, path = (page - 1) * PAGE_ROWS, f"/platform/merchants/{merchant}/wallet"
+    return asking.show(
+        "merchant/wallet.html", base=BASE, path=path, csv=f"{path}.csv", wallet=balances, merchant_name=name,
+        lines=lines[start : start + PAGE_ROWS], page=page, more=len(lines) > start + PAGE_ROWS,
+    )  # fmt: skip
+
+
+@router.get("/merchants/{merchant}/wallet.csv")
+def merchant_wallet_csv(asking: Platform, merchant: str) -> Response:
+    """A merchant's whole statement as CSV."""
+    with asking.serving.store.reading() as conn:
+        lines = statement(conn, merchant)
+    return statement_file(lines, asking.lang, asking.instant, f"wallet-{merchant}")
+
+
+@router.get("/stalls")
+def stalls(asking: Platform, search: str = "", page: int = 1) -> Response:
+    """The stall directory."""
+    page = min(max(page, 1), PAGE_MAX)
+    with asking.serving.store.reading() as conn:
+        found, more = reads_platform.stalls(conn, search=plain(search)[:60], page=page)
+    return asking.show("platform/stalls.html", stalls=found, more=more, page=page, search=plain(search)[:60])
+
+
+@router.post("/stalls")
+async def list_stall(
+    asking: Platform,
+    market: Typed,
+    stall: Typed,
+    floor: Typed = "",
+    name: Typed = "",
+    aisle: Typed = "",
+    returns_days: Typed = "7",
+) -> Response:
+    """A stall and its return terms (D21)."""
+    command = make(
+        commands.StallListed, market=plain(market), floor=plain(floor), stall=plain(stall), name=name.strip(),
+        aisle=aisle.strip(), returns_days=read_count(returns_days, at_most=365),
+    )  # fmt: skip
+    return await asking.follow(command, "/platform/stalls")
+
+
+@router.get("/couriers")
+def couriers(asking: Platform) -> Response:
+    """Number ranges, and what fees hold."""
+    with asking.serving.store.reading() as conn:
+        ranges = reads_platform.courier_ranges(conn)
+        settings = read_settings(conn)
+    return asking.show("platform/couriers.html", ranges=ranges, fees=settings.fees, settings=settings)
+
+
+@router.post("/couriers")
+async def add_range(
+    asking: Platform, courier: Typed, first: Typed, last: Typed, digits: Typed = "12", prefix: Typed = "",
+    three_part_code: Typed = "", bag_place: Typed = "",
+) -> Response:  # fmt: skip
+    """Waybill numbers leased from a courier (D17)."""
+    command = make(
+        commands.CourierRange, courier=courier.strip(), prefix=plain(prefix), first=read_count(first, at_most=10**15 - 1),
+        last=read_count(last, at_most=10**15 - 1), digits=read_count(digits, at_most=15),
+        three_part_code=three_part_code.strip(), bag_place=bag_place.strip(),
+    )  # fmt: skip
+    return await asking.follow(command, "/platform/couriers")
+
+
+@router.post("/fees")
+async def set_fees(
+    asking: Admin,
+    commission: Typed = "0",
+    commission_percent: Typed = "0",
+    courier: Typed = "0",
+    packing: Typed = "0",
+    check: Typed = "0",
+) -> Response:
+    """The fee table for orders accepted from now on (R65)."""
+    command = make(
+        commands.FeesSet,
+        commission_fen_per_piece=read_yuan(commission, fen_max=PRICE_FEN_MAX),
+        commission_basis_points=read_yuan(commission_percent, fen_max=100_00),
+        courier_fen=read_yuan(courier, fen_max=PRICE_FEN_MAX),
+        packing_fen=read_yuan(packing, fen_max=PRICE_FEN_MAX),
+        check_fen_per_piece=read_yuan(check, fen_max=PRICE_FEN_MAX),
+    )
+    return await asking.follow(command, "/platform/couriers")
+
+
+@router.post("/settings")
+async def set_platform(
+    asking: Admin, commission_stays: Ticked = "", remote_regions: Typed = "", day_starts: Typed = "18:00"
+) -> Response:
+    """What a close costs, which regions wait for a person, when the business day starts (D9, D22)."""
+    hours, _, minutes = plain(day_starts).partition(":")
+    command = make(
+        commands.PlatformSet, commission_stays=bool(commission_stays),
+        remote_regions=plain(remote_regions).replace("、", " ").replace(",", " ").split(),
+        day_starts_minutes=read_count(hours, at_most=23) * 60 + read_count(minutes or "0", at_most=59),
+    )  # fmt: skip
+    return await asking.follow(command, "/platform/couriers")
+
+
+@router.get("/trips")
+def trips(asking: Platform) -> Response:
+    """The runners' trips, buyers' parcels, stock (D15)."""
+    with asking.serving.store.reading() as conn:
+        found = reads_platform.trips(conn)
+        returned, more = reads.returns(conn, None)
+        stock = reads.stock(conn, None)
+        runners = [
+            row for row in reads_platform.devices(conn, asking.now_ms) if row["role"] == "runner" and not row["ended"]
+        ]
+    return asking.show(
+        "platform/trips.html", base=BASE, trips=found, returns=returned, more=more, page=1, stock=stock, runners=runners
+    )
+
+
+@router.post("/trips")
+async def open_trip(asking: Platform, device: Typed, trip: Typed = "") -> Response:
+    """A runner takes a bag to the stalls."""
+    command = make(commands.TripOpen, device=read_count(device, at_most=99_999), trip=trip.strip() or None)
+    return await asking.follow(command, "/platform/trips")
+
+
+@router.post("/day-close")
+async def close_day(asking: Platform, sure: Ticked = "") -> Response:
+    """The daily close (D6, D8)."""
+    _ = sure
+    return await asking.follow(make(commands.DayClose), "/platform")
+
+
+@router.get("/notices")
+def notices(asking: Platform, page: int = 1) -> Response:
+    """What the platform was told."""
+    page = min(max(page, 1), PAGE_MAX)
+    with asking.serving.store.reading() as conn:
+        found, more = reads.notices(conn, "platform", page=page)
+    return asking.show("notices.html", base=BASE, notices=found, page=page, more=more)
