@@ -83,14 +83,16 @@ class BleTransport:
         )
         self._client = client
         try:
-            async with asyncio.timeout(self._connect_timeout_s):
-                await client.connect()
-                link = choose_link(client.services, self._profile.ble_service)
-                if link is not None and link.notify is not None:
-                    await client.start_notify(link.notify, self._hear)
-        except (BleakError, OSError, EOFError) as error:
+            await self._guard(
+                self._connect(client),
+                timeout_s=self._connect_timeout_s,
+                late=PrinterReason.UNREACHABLE,
+                broken=PrinterReason.UNREACHABLE,
+            )
+        except DeviceError:
             await self.close()
-            raise DeviceError(PrinterReason.UNREACHABLE, f"{device.address}: {error}") from error
+            raise
+        link = choose_link(client.services, self._profile.ble_service)
         if link is None:
             await self.close()
             raise DeviceError(PrinterReason.WRONG_LANGUAGE, f"{device.address} has nothing to write to")
@@ -108,7 +110,12 @@ class BleTransport:
         for start in range(0, len(sent), size):
             is_last = start + size >= len(sent)
             with_answer = must_answer or (can_answer and (is_careful or is_last))
-            await self._guard(client.write_gatt_char(link.write, sent[start : start + size], response=with_answer))
+            await self._guard(
+                client.write_gatt_char(link.write, sent[start : start + size], response=with_answer),
+                timeout_s=self._write_timeout_s,
+                late=PrinterReason.BUSY,
+                broken=PrinterReason.LINK_LOST,
+            )
             if not with_answer:
                 await asyncio.sleep(self._profile.pace_ms / 1000)
 
@@ -140,6 +147,12 @@ class BleTransport:
             with contextlib.suppress(BleakError, OSError, EOFError):
                 async with asyncio.timeout(5):
                     await client.disconnect()
+
+    async def _connect(self, client: BleakClient) -> None:
+        await client.connect()
+        link = choose_link(client.services, self._profile.ble_service)
+        if link is not None and link.notify is not None:
+            await client.start_notify(link.notify, self._hear)
 
     async def _find(self) -> BLEDevice:
         """Return the printer once it is heard; its address may be in any case."""
@@ -176,14 +189,33 @@ class BleTransport:
         if self._lost.is_set():
             raise DeviceError(PrinterReason.LINK_LOST, "the printer disconnected")
 
-    async def _guard(self, writing: Awaitable[None]) -> None:
-        """Await one write with our own limit; a lost link counts before whatever bleak says about it."""
+    async def _guard(
+        self, working: Awaitable[None], *, timeout_s: float, late: PrinterReason, broken: PrinterReason
+    ) -> None:
+        """Await one bleak call with our own limit. Raises DeviceError: `late`, `broken`, or `link_lost` at once.
+
+        A backend may also cancel its own pending call when the link breaks; in a task of its own that is told apart
+        from a cancellation of us.
+        """
+        called = asyncio.ensure_future(working)
+        lost = asyncio.ensure_future(self._lost.wait())
         try:
-            async with asyncio.timeout(self._write_timeout_s):
-                await writing
-        except TimeoutError as error:
+            await asyncio.wait((called, lost), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
             self._raise_if_lost()
-            raise DeviceError(PrinterReason.BUSY, "the printer did not acknowledge a write in time") from error
+            if not called.done():
+                raise DeviceError(late, f"no answer in {timeout_s:g} s")
+            if called.cancelled():
+                raise DeviceError(broken, "given up by the Bluetooth stack")
+            called.result()
         except (BleakError, OSError, EOFError) as error:
-            raise DeviceError(PrinterReason.LINK_LOST, str(error)) from error
-        self._raise_if_lost()
+            raise DeviceError(broken, str(error)) from error
+        finally:
+            for waiting in (called, lost):
+                waiting.cancel()
+            # Collect what they still raise: nobody else will, and a stack that ignores cancelling must not hold us.
+            called.add_done_callback(_forget)
+
+
+def _forget(done: asyncio.Future[None]) -> None:
+    if not done.cancelled():
+        done.exception()
