@@ -157,6 +157,7 @@ writer = _table(
     _text("document", primary_key=True),
     _whole("device", primary_key=True, autoincrement=False),
     _text("role"),
+    _text("continues", "[]"),
     _whole("seq", 0),
     _text("basis", "{}"),
 )
@@ -165,7 +166,10 @@ writer = _table(
 fact = _table(
     "fact",
     _text("document", primary_key=True),
-    _text("id", primary_key=True),
+    _whole("writer", primary_key=True, autoincrement=False),
+    _whole("seq", primary_key=True, autoincrement=False),
+    _whole("place", primary_key=True, autoincrement=False),
+    _text("id"),
     _whole("n"),
     _text("kind"),
     _text("subjects"),
@@ -175,20 +179,21 @@ fact = _table(
     _whole("at_ms"),
     _text("role"),
     _whole("schema"),
-    _whole("writer"),
-    _whole("seq"),
-    _whole("place"),
     _text("basis"),
     _whole("carried", 0),
     _text("void", null=True),
     Index("fact_by_n", "n"),
+    Index("fact_by_id", "id"),
 )
 
 fact_subject = _table(
     "fact_subject",
     _text("document", primary_key=True),
     _text("subject", primary_key=True),
-    _text("id", primary_key=True),
+    _whole("writer", primary_key=True, autoincrement=False),
+    _whole("seq", primary_key=True, autoincrement=False),
+    _whole("place", primary_key=True, autoincrement=False),
+    _text("id"),
     Index("fact_subject_by_subject", "subject"),
 )
 

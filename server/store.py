@@ -154,9 +154,9 @@ class Store:
         conn.execute(insert(s.envelope), values)
         for device in {row.device for row in rows}:
             moved = heads[device]
-            self.appended.setdefault(document, {})[device] = moved.seq
             where = {"document": document, "device": device, "seq": moved.seq, "digest": moved.digest}
             upsert(conn, s.head, ("document", "device"), where)
+            self.appended.setdefault(document, {})[device] = moved.seq
 
     def quarantine(self, row: Refused) -> None:
         """Keep what was refused, once per place, code and content."""
