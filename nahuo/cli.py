@@ -79,6 +79,10 @@ def _add_serving(commands: Any) -> None:
     orders = _command(commands, "import", _run_import, "read a shop's order files: a Taobao pair, or the plain CSV")
     _data(orders)
     orders.add_argument("--shop", required=True, help="name of the shop the orders belong to")
+    orders.add_argument("--database", metavar="URL", help="the server's PostgreSQL, when it has one")
+    orders.add_argument(
+        "--wait", type=float, default=60, metavar="SECONDS", help="for the server's answer (default %(default)s)"
+    )
     orders.add_argument("files", nargs="+", type=Path, metavar="FILE")
 
 
@@ -151,10 +155,20 @@ def _add_proof(commands: Any) -> None:
     demo.add_argument("--port", type=int, default=8710, help="the demo page's port (default %(default)s)")
 
     sim = _command(commands, "sim", _run_sim, "run the seeded simulator: cuts, loss, duplicates, reordering, crashes")
-    sim.add_argument("--seeds", default="1:20", metavar="A:B", help="seeds A to B, or one seed (default %(default)s)")
+    sim.add_argument(
+        "--seeds", type=_seeds, default=(1, 20), metavar="A:B", help="seeds A to B, or one seed (default 1:20)"
+    )
 
     bench = _command(commands, "bench", _run_bench, "measure, and print the figures beside the budgets")
     bench.add_argument("--json", type=Path, metavar="FILE", help="write the figures here as well")
+
+
+def _seeds(text: str) -> tuple[int, int]:
+    """`3:9` -> (3, 9); `7` -> (7, 7)."""
+    first, colon, last = text.partition(":")
+    if not first.isdigit() or (colon and not last.isdigit()) or (colon and int(last) < int(first)):
+        raise argparse.ArgumentTypeError(f"seeds are written 7 or 1:200, not {text}")
+    return int(first), int(last if colon else first)
 
 
 def _command(commands: Any, name: str, run: Any, what: str) -> argparse.ArgumentParser:
@@ -200,7 +214,9 @@ def _run_server(chosen: argparse.Namespace) -> int:
 def _run_import(chosen: argparse.Namespace) -> int:
     from nahuo.order_import import import_files
 
-    return import_files(chosen.data, shop=chosen.shop, files=chosen.files)
+    return import_files(
+        chosen.data, shop=chosen.shop, files=chosen.files, database=chosen.database, wait_seconds=chosen.wait
+    )
 
 
 def _run_field(chosen: argparse.Namespace) -> int:
@@ -286,7 +302,7 @@ def _launch(chosen: argparse.Namespace) -> Launch:
 
     return Launch(
         data=chosen.data,
-        server=chosen.server,
+        server=chosen.server or "",
         enroll=chosen.enroll,
         port=chosen.port,
         host=chosen.host,
