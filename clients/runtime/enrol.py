@@ -1,0 +1,61 @@
+"""Make this device known to the server, once, with a one-time code; and give a copied device a number of its own.
+
+The key pair is made on the device and its private half stays there. What comes back (number, role, the server's key, the people who may
+sign in) is kept in the replica; from then on only envelopes that this server key signed count as the server's.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+
+from clients.runtime.ports import ServerDoor
+from sync_core.errors import RefusedError
+from sync_core.facts import Json
+from sync_core.identity import Signer
+from sync_core.replica import Replica
+
+
+async def enrol(replica: Replica, signer: Signer, door: ServerDoor, code: str, *, name: str = "") -> int:
+    """Redeem `code` and return this device's number; an enrolled device keeps the one it has.
+
+    Raises:
+        RefusedError: the code is wrong, used or expired.
+        RetryableError: the server cannot be reached; the same code works later.
+    """
+    if replica.number is not None and not replica.is_copy:
+        return replica.number
+    answer = await door.enrol(
+        {
+            "code": code.strip(),
+            "public_key": signer.public_key.hex(),
+            "alg": signer.alg,
+            "name": name or platform.node() or "device",
+        }
+    )
+    number, server_key = _read_certificate(answer)
+    replica.enrol(number=number, server_key=server_key, certificate=answer)
+    return number
+
+
+async def renumber(replica: Replica, signer: Signer, door: ServerDoor) -> None:
+    """Get a copied or restored device a number of its own; unacknowledged work is said again under it.
+
+    Raises:
+        RefusedError: the server does not know this device any more.
+        RetryableError: the server cannot be reached; nothing is minted until it answers.
+    """
+    answer = await door.renumber({"public_key": signer.public_key.hex(), "alg": signer.alg})
+    number, _ = _read_certificate(answer)
+    replica.renumber(number, answer)
+
+
+def _read_certificate(answer: Mapping[str, Json]) -> tuple[int, bytes]:
+    number, key = answer.get("number"), answer.get("server_key")
+    if not isinstance(number, int) or not isinstance(key, str):
+        raise RefusedError("enrol.answer", "the server's answer names no number and key")
+    try:
+        server_key = bytes.fromhex(key)
+    except ValueError as error:
+        raise RefusedError("enrol.answer", "the server's key is not hex") from error
+    return number, server_key

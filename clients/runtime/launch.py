@@ -1,0 +1,146 @@
+"""Start a client: choose what stands behind the ports, open the replica, enrol once, serve."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+from starlette.routing import BaseRoute
+
+from clients.runtime import web
+from clients.runtime.enrol import enrol, renumber
+from clients.runtime.inbox import inbox_entries, prepare_inbox
+from clients.runtime.node import Node
+from clients.runtime.printing import SpoolPrinters
+from clients.runtime.serve import Launch, build_app, new_token, open_listener, serve
+from clients.runtime.shared_pages import Shared
+from clients.runtime.shared_pages import routes as shared_routes
+from clients.runtime.system import AesUnsealer, HttpDoor, HubLink, SystemClock
+from clients.runtime.web import Frame
+from printer.spool import PrinterName
+from sync_core.errors import NahuoError, RefusedError
+from sync_core.identity import Signer, open_signer
+from sync_core.link import Link
+from sync_core.replica import Replica
+from trade.projections import MARKET_DAY
+
+DATABASE: Final = "replica.db"
+KEY: Final = "device.key"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Client:
+    """What tells the two clients apart. `build` adds screens and what the node watches."""
+
+    word: str
+    printers: Sequence[PrinterName]
+    inbox_kinds: Sequence[str]
+    home: str
+    build: Callable[[Node], tuple[Frame, list[BaseRoute]]]
+
+
+def build_routes(client: Client, node: Node, *, signer: Signer, server: str) -> list[BaseRoute]:
+    """Return all addresses of a client on a node, the shared ones included."""
+    with node.replica.transaction() as conn:
+        web.prepare(conn)
+        web.forget_old_actions(conn, node.clock.wall_ms())
+        prepare_inbox(conn)
+    frame, own = client.build(node)
+    entries = inbox_entries(node, frame, client.inbox_kinds)
+    node.needs_person = lambda: sum(1 for entry in entries() if not entry.seen)
+    shared = Shared(
+        frame=frame, signer=signer, server=server, printer_names=client.printers, entries=entries, home=client.home
+    )
+    return [*shared_routes(shared), *own]
+
+
+def run_client(client: Client, launch: Launch) -> int:
+    """Run a client until SIGTERM or SIGINT; return 0, or 1 with a plain sentence when it cannot start."""
+    try:
+        asyncio.run(_run(client, launch))
+    except NahuoError as error:
+        print(f"{error} [{error.code}]", file=sys.stderr, flush=True)
+        return 1
+    except KeyboardInterrupt:
+        pass
+    return 0
+
+
+async def _run(client: Client, launch: Launch) -> None:
+    clock = SystemClock()
+    launch.data.mkdir(parents=True, exist_ok=True)
+    # What the last run gave up on a full disk is not laid down again before the replica is open.
+    replica = Replica.open(launch.data / DATABASE, MARKET_DAY, synchronous=launch.synchronous)
+    try:
+        signer = open_signer(launch.data / KEY)
+        replica.use_key(signer)
+        server = _server_of(replica, launch)
+        door = HttpDoor(server, signer, replica)
+        printers = SpoolPrinters(replica, clock, client.printers)
+        _choose_printers(printers, client, launch)
+        link = Link(
+            replica,
+            door.websocket_url,
+            token=door.token,
+            documents=lambda: node.wanted_documents(),
+            renumber=lambda: renumber(replica, signer, door),
+            schema=MARKET_DAY.schema,
+        )
+        hub_link = HubLink(link, replica)
+        door.is_on = lambda: hub_link.enabled
+        node = Node(
+            folder=launch.data,
+            replica=replica,
+            clock=clock,
+            printers=printers,
+            link=hub_link,
+            door=door,
+            unsealer=AesUnsealer(),
+        )
+        link.on_change.append(node.link_changed)
+        if launch.enroll is not None and replica.number is None:
+            await enrol(replica, signer, door, launch.enroll, name=launch.name)
+        listener = open_listener(launch.host, launch.port)
+        port = listener.getsockname()[1]
+        token = launch.token or new_token()
+        app = build_app(
+            build_routes(client, node, signer=signer, server=server), port=port, token=token, framed_by=launch.framed_by
+        )
+        ready = f"{client.word} client ready http://127.0.0.1:{port}/?token={token}"
+        await serve(node, app, listener, ready=ready)
+    finally:
+        with suppress(NameError, RuntimeError):
+            await door.close()
+        replica.close()
+
+
+def _server_of(replica: Replica, launch: Launch) -> str:
+    """Return the server's address: that of the launch, else the one kept from the enrolment.
+
+    Raises:
+        RefusedError: there is none yet.
+    """
+    server = launch.server or replica.setting("server")
+    if not server:
+        raise RefusedError("serve.server", "name the server once: --server http://address:port")
+    if not str(server).startswith(("http://", "https://")):
+        raise RefusedError("serve.server", f"a server's address begins with http:// or https://, not {server}")
+    with replica.transaction():
+        replica.set_setting("server", str(server))
+    return str(server)
+
+
+def _choose_printers(printers: SpoolPrinters, client: Client, launch: Launch) -> None:
+    """Use the printers the launch names; a waybill printer that is not named stays as it was."""
+    named = {
+        "label": (launch.printer, launch.language),
+        "waybill": (launch.waybill_printer, launch.waybill_language),
+    }
+    for name in client.printers:
+        address, language = named[name]
+        if address:
+            printers.choose(name, address, language)

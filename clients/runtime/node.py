@@ -1,0 +1,234 @@
+"""The local node: one replica, one person, the printers and the link, on one asyncio loop and one thread.
+
+Everything a screen shows comes from the replica, and every action is one transaction of it; link and printers only wake up when a
+commit brought them work. So the node needs no network to work, and a kill at any instruction loses nothing that was shown as done.
+
+A full disk refuses an action with plain words and nothing recorded. To leave the person room to finish the bag in his hand, a ballast
+file of 2 MiB is given up first (about 4,000 more actions) and laid down again at the next start that finds space.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import sqlite3
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from clients.runtime.ports import Clock, Link, LinkState, Printers, PrintState, ServerDoor, Unsealer
+from clients.runtime.sign_in import SignedIn, SignIn
+from sync_core.errors import DiskFullError, RefusedError
+from sync_core.facts import Fact
+from sync_core.replica import Replica, Waiting
+from trade.carry import document_kind
+
+BALLAST_BYTES: Final = 2 * 1024 * 1024
+_ROOM_BYTES_MIN: Final = 16 * 1024 * 1024
+"""The ballast is laid down only where this much stays free beside it."""
+
+State = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bar:
+    """What the state bar always shows."""
+
+    link: LinkState
+    signal: bool
+    waiting: Waiting
+    needs_person: int
+    printers: Sequence[PrintState]
+    disk_full: bool
+
+
+class Node:
+    """One device's local node. Ports are chosen by `main`; tests pass fakes."""
+
+    def __init__(
+        self,
+        *,
+        folder: Path,
+        replica: Replica,
+        clock: Clock,
+        printers: Printers,
+        link: Link,
+        door: ServerDoor,
+        unsealer: Unsealer,
+    ) -> None:
+        self.folder = folder
+        self.replica = replica
+        self.clock = clock
+        self.printers = printers
+        self.link = link
+        self.door = door
+        self.unsealer = unsealer
+        self.sign_in = SignIn(replica, clock)
+        self.version = 0
+        self.needs_person: Callable[[], int] = lambda: 0
+        """How many entries wait for a person, set by the screens that list them."""
+        self.after_change: list[Callable[[], None]] = []
+        """What looks at the replica after it changed: background work that decides by itself whether to act."""
+        self.background: list[Callable[[], Coroutine[Any, Any, None]]] = []
+        """What runs beside link and printers until the node stops."""
+        self._disk_full = False
+        self._woken = asyncio.Event()
+        replica.listeners.append(lambda _document: self.changed())
+
+    # --- who and what -----------------------------------------------------------------------------------------------------
+
+    @property
+    def number(self) -> int:
+        """This device's number.
+
+        Raises:
+            RefusedError: it is not enrolled yet.
+        """
+        number = self.replica.number
+        if number is None:
+            raise RefusedError("replica.not_enrolled", "this device is not enrolled")
+        return number
+
+    def scope(self) -> State:
+        """Return what the server says this device may do: the last `device.scope`, or what it said at the enrolment."""
+        if self.replica.number is None:
+            return {}
+        state = self.replica.state(f"device:{self.replica.number}")
+        if state and state.get("documents") is not None:
+            return state
+        certificate = self.replica.setting("certificate", {})
+        return certificate if isinstance(certificate, dict) else {}
+
+    def people(self) -> list[State]:
+        """Return who may sign in."""
+        return list(self.scope().get("people") or [])
+
+    def documents(self, kind: str) -> list[str]:
+        """Return the documents of a kind (route, trip, warehouse, market) that this device works in now, oldest first."""
+        held = set(self.replica.documents())
+        named = self.scope().get("documents") or []
+        return [name for name in named if name in held and document_kind(name) == kind]
+
+    def wanted_documents(self) -> list[str]:
+        """Return the names of all documents the device syncs now: its own first, then those its scope names."""
+        scope = self.scope()
+        own = [name for name in scope.get("device_documents") or [] if isinstance(name, str)]
+        if not own and self.replica.number is not None:
+            own = [f"device/{self.replica.number}/1"]
+        return list(dict.fromkeys([*own, *(scope.get("documents") or [])]))
+
+    def actor(self) -> SignedIn:
+        """Return who acts.
+
+        Raises:
+            RefusedError: nobody is signed in.
+        """
+        person = self.sign_in.person()
+        if person is None:
+            raise RefusedError("sign_in.needed", "sign in first")
+        return person
+
+    # --- acting -----------------------------------------------------------------------------------------------------------
+
+    def act(
+        self,
+        document: str,
+        facts: Sequence[Fact],
+        *,
+        person: str | None = None,
+        also: Callable[[sqlite3.Connection, tuple[str, ...]], None] | None = None,
+    ) -> tuple[str, ...]:
+        """Say the facts of one action as the person signed in (or as `person`); return their ids.
+
+        Raises:
+            RefusedError: nobody is signed in, or the device may not speak yet.
+            DiskFullError: nothing was recorded.
+        """
+        name = person if person is not None else self.actor().id
+        return self.replica.act(document, facts, person=name, at_ms=self.clock.wall_ms(), also=also)
+
+    def changed(self, *, acted: bool = False) -> None:
+        """Note that something a screen shows has changed; wake link, printers and background work."""
+        self.version += 1
+        if acted:
+            self._disk_full = False
+        self.link.notify()
+        self.printers.notify()
+        self._woken.set()
+
+    def link_changed(self) -> None:
+        """Note that the link is in another state; the next pulse shows it."""
+        self._woken.set()
+
+    def bar(self) -> Bar:
+        """Return what the state bar shows."""
+        states = self.printers.states()
+        return Bar(
+            link=self.link.state(),
+            signal=self.link.enabled,
+            waiting=self.replica.waiting(),
+            needs_person=self.needs_person() + sum(1 for state in states if state.reason is not None),
+            printers=states,
+            disk_full=self._disk_full,
+        )
+
+    # --- disk -------------------------------------------------------------------------------------------------------------
+
+    def lay_ballast(self) -> None:
+        """Keep 2 MiB aside for the moment the disk is full, where there is room for it."""
+        path = self._ballast
+        if path.exists() and path.stat().st_size == BALLAST_BYTES:
+            return
+        if shutil.disk_usage(self.folder).free < BALLAST_BYTES + _ROOM_BYTES_MIN:
+            return
+        with open(path, "wb") as file:
+            # Real bytes: a sparse file would hold no space at all.
+            file.write(os.urandom(BALLAST_BYTES))
+
+    def free_ballast(self) -> bool:
+        """Give the ballast up; True when there was one."""
+        self._disk_full = True
+        try:
+            self._ballast.unlink()
+        except FileNotFoundError:
+            return False
+        return True
+
+    @property
+    def _ballast(self) -> Path:
+        return self.folder / "ballast"
+
+    # --- running ----------------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Keep link, printers and background work going until cancelled; a fault of one never stops another or a pick."""
+        self.lay_ballast()
+        workers = [self.link.run, self.printers.run, self._look_after_change, *self.background]
+        tasks = [asyncio.create_task(worker()) for worker in workers]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _look_after_change(self) -> None:
+        while True:
+            await self._woken.wait()
+            self._woken.clear()
+            for look in self.after_change:
+                try:
+                    look()
+                except DiskFullError:
+                    self._disk_full = True
+            # Also without a change, what waited for time to pass is looked at again.
+            try:
+                await asyncio.wait_for(self._woken.wait(), timeout=5)
+            except TimeoutError:
+                self._woken.set()
+
+    def close(self) -> None:
+        """Close the replica; what was committed is on the disk already."""
+        self.replica.close()

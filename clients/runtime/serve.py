@@ -1,0 +1,108 @@
+"""Run a client: one process, one asyncio loop, one web application on the loopback address."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import signal
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.routing import BaseRoute, Mount
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
+
+from clients.runtime.guard import TOKEN_BITS, Guard
+from clients.runtime.node import Node
+from sync_core.errors import RefusedError
+
+LOOPBACK: Final = frozenset({"127.0.0.1", "localhost"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """How a client is started. `port` 0 takes a free one; `framed_by` may show the pages in a frame (a demonstration)."""
+
+    data: Path
+    server: str
+    enroll: str | None = None
+    port: int = 0
+    host: str = "127.0.0.1"
+    printer: str | None = None
+    language: str = "tspl"
+    waybill_printer: str | None = None
+    waybill_language: str = "tspl"
+    framed_by: str | None = None
+    name: str = ""
+    synchronous: str = "FULL"
+    token: str | None = None
+
+
+def build_app(routes: Sequence[BaseRoute], *, port: int, token: str, framed_by: str | None = None) -> ASGIApp:
+    """Return the guarded application of a client's routes."""
+    folder = Path(__file__).parent / "static"
+    inner = Starlette(routes=[*routes, Mount("/static", StaticFiles(directory=folder), name="static")])
+    return Guard(inner, port=port, token=token, framed_by=framed_by)
+
+
+def new_token() -> str:
+    """Return a token of 128 bits for one launch."""
+    return secrets.token_hex(TOKEN_BITS // 8)
+
+
+def open_listener(host: str, port: int) -> socket.socket:
+    """Return a listening socket on the loopback address.
+
+    Raises:
+        RefusedError: another address, or the port is taken.
+    """
+    if host not in LOOPBACK:
+        raise RefusedError("serve.host", f"a client listens on 127.0.0.1 only, not on {host}")
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(("127.0.0.1", port))
+    except OSError as error:
+        listener.close()
+        raise RefusedError("serve.port", f"port {port} is taken: choose another with --port") from error
+    listener.listen(64)
+    return listener
+
+
+async def serve(node: Node, app: ASGIApp, listener: socket.socket, *, ready: str) -> None:
+    """Serve until SIGTERM or SIGINT, then close everything in order; prints `ready` when the first request would be answered."""
+    config = uvicorn.Config(
+        app, log_level="warning", access_log=False, lifespan="off", server_header=False, timeout_graceful_shutdown=2
+    )
+    server = uvicorn.Server(config)
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, stopped.set)
+    web = asyncio.create_task(_serve_web(server, listener))
+    work = asyncio.create_task(node.run())
+    asked = asyncio.create_task(stopped.wait())
+    print(ready, flush=True)
+    try:
+        done, _ = await asyncio.wait({web, work, asked}, return_when=asyncio.FIRST_COMPLETED)
+        for task in done - {asked}:
+            task.result()
+    finally:
+        server.should_exit = True
+        work.cancel()
+        asked.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await work
+        await asyncio.wait({web}, timeout=5)
+        node.close()
+
+
+async def _serve_web(server: uvicorn.Server, listener: socket.socket) -> None:
+    # Signals are ours: uvicorn would raise them again after its shutdown and skip the closing of the replica.
+    await server._serve([listener])
