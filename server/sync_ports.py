@@ -1,0 +1,97 @@
+"""What the sync endpoint asks of this server: who a token is, what he may open, and where his report goes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import select
+
+from server import schema as s
+from server.installation import Server
+from server.sync_endpoint import Peer, SyncPorts
+from server.tokens import read_token
+from server.writer import Writer
+from sync_core.hub import Hub, Refused
+from sync_core.session import READ_ONLY, READ_WRITE
+from trade.kinds import SCHEMA
+
+REPORTED_MS_APART = 1_000
+
+
+class SyncDesk:
+    """The sync endpoint's questions, answered from the store. Reads run off the event loop."""
+
+    def __init__(self, server: Server, *, now_ms: Callable[[], int]) -> None:
+        self._server = server
+        self._store = server.store
+        self._now_ms = now_ms
+        self.reports: dict[int, dict[str, Any]] = {}
+        """{device: its last report, with `received_ms`}: what waits on it, and how its clock goes. Memory only: a device says it again."""
+
+    def ports(self, hub: Hub, writer: Writer) -> SyncPorts:
+        """Return the ports of `serve_sync`."""
+        return SyncPorts(
+            hub=hub,
+            log=self._store,
+            writer=writer,
+            peer_of_token=self._peer_of_token,
+            scope_of=self._scope_of,
+            is_revoked=self._is_revoked,
+            reported=self._reported,
+            hello=lambda: {"server": self._server.number, "schema": SCHEMA},
+            quarantine=self._quarantine,
+            now_ms=self._now_ms,
+        )
+
+    async def _peer_of_token(self, token: str) -> Peer | None:
+        bearer = read_token(self._server.secret, token, now_ms=self._now_ms())
+        if bearer is None:
+            return None
+        if bearer.documents is not None:
+            return Peer(device=-1, readonly=bearer.documents)
+        known = await asyncio.to_thread(self._store.key_of, bearer.device)
+        if known is None:
+            return None
+        await asyncio.to_thread(self._store.seen, bearer.device, self._now_ms())
+        return Peer(device=bearer.device)
+
+    async def _scope_of(self, peer: Peer, document: str) -> str | None:
+        if peer.device < 0:
+            return READ_ONLY if document in peer.readonly else None
+        return await asyncio.to_thread(self._read_scope, peer.device, document)
+
+    def _read_scope(self, device: int, document: str) -> str | None:
+        known = self._store.key_of(device)
+        if known is None:
+            return None
+        if document in known.documents or document.startswith(f"device/{device}/"):
+            return READ_WRITE
+        # A document that ended, or was taken from the device: it may still deliver what it wrote there.
+        with self._store.reading() as conn:
+            row = conn.execute(
+                select(s.writer.c.device).where((s.writer.c.document == document) & (s.writer.c.device == device))
+            ).first()
+        return READ_WRITE if row is not None else None
+
+    async def _is_revoked(self, device: int) -> bool:
+        if device < 0:
+            return False
+        known = await asyncio.to_thread(self._store.key_of, device)
+        return known is None or known.revoked
+
+    async def _reported(self, device: int, report: dict[str, Any]) -> None:
+        kept = {
+            name: value
+            for name, value in report.items()
+            if name in ("waiting", "since_ms", "clock_ms", "schema") and isinstance(value, int)
+        }
+        self.reports[device] = {**kept, "received_ms": self._now_ms()}
+
+    async def _quarantine(self, refused: Refused) -> None:
+        await asyncio.to_thread(self._keep_refused, refused)
+
+    def _keep_refused(self, refused: Refused) -> None:
+        with self._store.transaction():
+            self._store.quarantine(refused)
