@@ -29,7 +29,7 @@ PIECE_LABEL: Final = LabelTemplate(
         # Colour and size have a place each, so that a long colour cannot push the size out.
         TextPlace(x_mm=1, y_mm=9, width_mm=14.5, height_mm=3, text="{colour}", bold=True),
         TextPlace(x_mm=16, y_mm=9, width_mm=8, height_mm=3, text="{size}", bold=True, align="right"),
-        TextPlace(x_mm=1, y_mm=12.5, width_mm=15, height_mm=2, text="单{order_tail} ¥{price}"),
+        TextPlace(x_mm=1, y_mm=12.5, width_mm=15, height_mm=2, text="单{order_tail} ￥{price}"),
         TextPlace(x_mm=1, y_mm=15, width_mm=14, height_mm=4, text="{cell}", bold=True, height_mm_min=3),
         TextPlace(x_mm=16, y_mm=15, width_mm=8, height_mm=4, text="{count}", bold=True, align="right"),
         QrPlace(x_mm=25, y_mm=1.5, size_mm=14, data="{qr}"),
@@ -50,7 +50,7 @@ RETURN_LABEL: Final = LabelTemplate(
         TextPlace(x_mm=1, y_mm=10, width_mm=15.5, height_mm=3, text="{colour}", bold=True),
         TextPlace(x_mm=17, y_mm=10, width_mm=8, height_mm=3, text="{size}", bold=True, align="right"),
         TextPlace(x_mm=1, y_mm=13.5, width_mm=24, height_mm=3, text="{reason}"),
-        TextPlace(x_mm=1, y_mm=17, width_mm=24, height_mm=2, text="单{order_tail} ¥{price} {trip}"),
+        TextPlace(x_mm=1, y_mm=17, width_mm=24, height_mm=2, text="单{order_tail} ￥{price} {trip}"),
         QrPlace(x_mm=26, y_mm=1.5, size_mm=13, data="{qr}"),
         CopyMarkPlace(x_mm=36, y_mm=16, height_mm=2),
         Code128Place(x_mm=0, y_mm=20, width_mm=40, height_mm=9.5, data="{code}", readable=True),

@@ -15,7 +15,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from printer.profiles import LanguageName
 from printer.virtual.escpos import VirtualEscPos
@@ -51,7 +51,7 @@ class LabelFolder:
         self._mend_last_line()
         self.count = max((record["n"] for record in self.read()), default=0)
 
-    def read(self) -> list[dict[str, int]]:
+    def read(self) -> list[dict[str, Any]]:
         """Return all records, oldest first."""
         if not self._lines.exists():
             return []

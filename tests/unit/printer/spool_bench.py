@@ -9,9 +9,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from printer.default_templates import WAYBILL
 from printer.spool import JobId, JobState, NewPrintJob, PrinterName, create_tables, enqueue, read_job
 from printer.spooler import SpoolerTimes
-from tests.unit.printer.samples import piece_label, waybill_label
+from printer.template import render_template
+from tests.unit.printer.samples import WAYBILL_FIELDS, piece_label, waybill_label
 
 QUICK = SpoolerTimes(
     retry_ms_min=5,
@@ -59,6 +61,14 @@ class SpoolBench:
         with self.transaction() as conn:
             return enqueue(
                 conn, NewPrintJob(printer=printer, code=code, kind=kind, label=label, created_ms=self.now_ms())
+            )
+
+    def add_order(self, order: str) -> JobId:
+        """Queue a waybill of its own order number."""
+        label = render_template(WAYBILL, WAYBILL_FIELDS | {"order": order})
+        with self.transaction() as conn:
+            return enqueue(
+                conn, NewPrintJob(printer="waybill", code=order, kind="waybill", label=label, created_ms=self.now_ms())
             )
 
     def state(self, job_id: JobId) -> JobState:
