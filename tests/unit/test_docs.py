@@ -55,15 +55,17 @@ def codes_of(node: ast.AST) -> Iterator[str]:
                     case _:
                         pass
         case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name), args=args, keywords=keywords):
-            if name.endswith(("Error", "Violation", "Refusal", "Refused", "refuse", "_error")):
-                values = [*args[:1], *(word.value for word in keywords if word.arg == "code")]
-                for value in values:
-                    if isinstance(value, ast.Constant) and isinstance(value.value, str) and CODE.match(value.value):
-                        yield value.value
+            if re.search(r"(?i)error$|violation$|refusal$|refuse[ds]?$|problem$|^_?no$", name):
+                for value in [*args, *(word.value for word in keywords if word.arg == "code")]:
+                    match value:
+                        case ast.Constant(value=str(code)) if CODE.match(code):
+                            yield code
+                        case _:
+                            pass
         case ast.Subscript(value=ast.Name(id="Literal"), slice=ast.Tuple(elts=choices)):
-            values = [choice.value for choice in choices if isinstance(choice, ast.Constant)]
-            if values and all(isinstance(value, str) and CODE.match(value) for value in values):
-                yield from (str(value) for value in values)
+            values = [str(choice.value) for choice in choices if isinstance(choice, ast.Constant)]
+            if all("." in value and CODE.match(value) for value in values):
+                yield from values
         case _:
             pass
 
