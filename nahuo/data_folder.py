@@ -15,6 +15,7 @@ from typing import Final, Literal
 from sync_core.errors import CorruptError, RefusedError
 
 SERVER_DATABASE: Final = "nahuo.db"
+SERVER_KEY: Final = "server.key"
 _CLIENT_TABLES: Final = {"envelope", "writer", "state", "setting", "unfolded"}
 _SQLITE_MAGIC: Final = b"SQLite format 3\0"
 
@@ -47,6 +48,10 @@ def look_at(path: Path) -> DataFolder:
             names = {row[0] for row in conn.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         if names >= _CLIENT_TABLES:
             return DataFolder(path=path, kind="client", database=database)
+    if (path / SERVER_KEY).is_file():
+        raise RefusedError(
+            "folder.no_database", f"the server of {path} keeps its database elsewhere: use PostgreSQL's own tools"
+        )
     raise RefusedError("folder.foreign", f"{path} holds neither a server's nor a client's data")
 
 

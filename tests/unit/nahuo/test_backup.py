@@ -76,6 +76,12 @@ def test_backup_of_a_foreign_folder_is_refused(tmp_path: Path) -> None:
         make_backup(tmp_path / "x", tmp_path / "b")
 
 
+def test_a_server_on_postgresql_is_told_where_its_tools_are(tmp_path: Path) -> None:
+    (tmp_path / "server.key").write_bytes(bytes(32))
+    with pytest.raises(RefusedError, match="PostgreSQL"):
+        make_backup(tmp_path, tmp_path / "b")
+
+
 def test_restore_refuses_a_folder_that_holds_something(client: Path, tmp_path: Path) -> None:
     backup = make_backup(client, tmp_path / "b")
     before = sorted(path.name for path in client.iterdir())
