@@ -1,0 +1,1 @@
+"""Recount a server from its logs: everything derived must follow from signed envelopes, commands and the journal alone."""
