@@ -141,6 +141,13 @@ def _add_folders(commands: Any) -> None:
     _data(restore)
     _json_flag(restore)
 
+    token = _command(
+        commands, "token", _run_token, "make a token with which another program may read documents, and write nothing"
+    )
+    _data(token)
+    token.add_argument("--hours", type=int, default=24, help="how long it is good (default %(default)s)")
+    token.add_argument("documents", nargs="+", metavar="DOCUMENT", help="for instance route/2026-11-20-101")
+
 
 def _add_proof(commands: Any) -> None:
     demo = _command(commands, "demo", _run_demo, "play one market day on this machine")
@@ -313,6 +320,14 @@ def _launch(chosen: argparse.Namespace) -> Launch:
         framed_by=chosen.framed_by,
         name=chosen.name,
     )
+
+
+def _run_token(chosen: argparse.Namespace) -> int:
+    from nahuo.reading_token import make_reading_token
+
+    now_ms = time.time_ns() // 1_000_000
+    print(make_reading_token(chosen.data, chosen.documents, hours=chosen.hours, now_ms=now_ms))
+    return 0
 
 
 def _show(chosen: argparse.Namespace, body: dict[str, Any], words: Any) -> None:

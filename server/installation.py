@@ -80,9 +80,14 @@ def open_server(
         set_meta(conn, "server_number", number)
         insert_once(conn, s.server_number, {"number": number, "public_key": signer.public_key, "since_ms": now_ms})
         zone = str(get_meta(conn, "zone", "Asia/Shanghai"))
-    seed_of_secret = signer.sign(b"nahuo server secret")
-    secret = hashlib.sha256(seed_of_secret).digest()
-    return Server(data=data, store=store, signer=signer, number=number, secret=secret, restored=restored, zone=zone)
+    return Server(
+        data=data, store=store, signer=signer, number=number, secret=secret_of(signer), restored=restored, zone=zone
+    )
+
+
+def secret_of(signer: Ed25519Signer) -> bytes:
+    """Return the server's secret for tokens: made from its key, so that it needs no file of its own."""
+    return hashlib.sha256(signer.sign(b"nahuo server secret")).digest()
 
 
 def open_server_again(server: Server, zone: str) -> Server:
