@@ -18,6 +18,9 @@ DAY_MS: Final = 24 * 60 * MINUTE_MS
 POSTPONEMENTS_MAX: Final = 3
 """The third "tomorrow" in a row stops the task and tells the merchant (D6, E36)."""
 
+DAYS_AHEAD_MAX: Final = 400
+"""A promise beyond a year is a slip of the finger: the task comes back on the next open day."""
+
 _DAY: Final = re.compile(r"^(\d{4})-(\d\d)-(\d\d)$")
 
 
@@ -63,7 +66,7 @@ def next_open_day(day: str, market: MarketCalendar, *, closed_days: frozenset[st
 
 def first_open_day(day: str, market: MarketCalendar, *, closed_days: frozenset[str] = frozenset()) -> str:
     """Return `day` if it is open, else the next open one."""
-    for ahead in range(400):
+    for ahead in range(DAYS_AHEAD_MAX):
         candidate = add_days(day, ahead)
         if is_open(candidate, market, closed_days=closed_days):
             return candidate
@@ -79,7 +82,9 @@ def comes_back_on(
             return today
         case Answer.TOMORROW | Answer.STALL_CLOSED:
             return next_open_day(today, market, closed_days=closed_days)
-        case Answer.ON_DAY if on_day is not None and on_day > today:
+        case Answer.ON_DAY if (
+            on_day is not None and is_day(on_day) and 0 < days_between(today, on_day) <= DAYS_AHEAD_MAX
+        ):
             return first_open_day(on_day, market, closed_days=closed_days)
         case Answer.ON_DAY:
             return next_open_day(today, market, closed_days=closed_days)

@@ -11,7 +11,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from sync_core.facts import PlacedFact, is_server, subject_type
+from sync_core.facts import PlacedFact, subject_type
 from trade import kinds
 from trade.parcels import fold_order, fold_parcel
 from trade.pieces import fold_piece
@@ -19,7 +19,7 @@ from trade.reading import State
 from trade.returns import fold_device, fold_document, fold_return, fold_stall, fold_trip
 from trade.tasks import fold_task
 
-VOID_CODES: Final = ("void.kind", "void.carried", "void.role", "void.subjects", "void.body")
+VOID_CODES: Final = ("void.kind", "void.role", "void.subjects", "void.body")
 NEWER: Final = "schema.newer"
 
 
@@ -31,16 +31,14 @@ class MarketDay:
     def judge_void(self, fact: PlacedFact) -> str | None:
         """Return why a fact counts for nothing, None when it counts, or `schema.newer` when it waits for an upgrade.
 
-        `void.kind` unknown kind; `void.carried` somebody but a server speaks for another; `void.role` this role may not say it;
-        `void.subjects` it does not name what it must; `void.body` its body has not the kind's shape.
+        `void.kind` unknown kind; `void.role` this role, or a stranger, may not say it; `void.subjects` it does not name what it
+        must; `void.body` its body has not the kind's shape.
         """
         kind = kinds.BY_KIND.get(fact.kind)
         newer = fact.schema > kinds.SCHEMA
         if kind is None:
             return NEWER if newer else "void.kind"
-        if fact.device != fact.writer and not is_server(fact.writer):
-            return "void.carried"
-        if fact.role not in kind.SAID_BY or (fact.role == kinds.Role.SERVER and not is_server(fact.device)):
+        if fact.role not in kind.SAID_BY:
             return "void.role"
         if tuple(subject_type(subject) for subject in fact.subjects[: len(kind.SUBJECTS)]) != kind.SUBJECTS:
             return NEWER if newer else "void.subjects"

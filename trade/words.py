@@ -178,7 +178,6 @@ DOUBTS: Final = _words(
 )
 VOIDS: Final = {
     "void.kind": Words(zh="未知的记录", en="unknown kind of fact"),
-    "void.carried": Words(zh="不能替别人说", en="speaks for another device"),
     "void.role": Words(zh="此角色不能这样说", en="this role may not say it"),
     "void.subjects": Words(zh="没说是谁的事", en="does not name what it must"),
     "void.body": Words(zh="内容不合规", en="its body has not the right shape"),
