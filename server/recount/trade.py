@@ -1,0 +1,200 @@
+"""Hold the trade's invariants against the log read again: places, shipments, waybills, stock, codes, inboxes."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+
+from sqlalchemy import Connection, select
+
+from server import schema as s
+from server import schema_trade as st
+from server.recount.log import LogAgain
+from sync_core.check import Check
+from sync_core.facts import PlacedFact
+from trade.carry import document_kind
+from trade.ids import bare_id
+from trade.inbox import inbox
+from trade.piece_code import CodeError, check_piece_code
+from trade.pieces import PLACES
+
+LOST = frozenset({"second", "closed_unseen", "closed_seen", "over_cap"})
+
+
+def check_trade(conn: Connection, again: LogAgain) -> list[Check]:
+    """Return I1, I2, I3, I8, I12, I13 and I14."""
+    return [
+        _check_places(conn, again),
+        _check_shipped_per_line(conn, again),
+        _check_waybills(again),
+        _check_stock(conn, again),
+        _check_codes(again),
+        _check_closed_orders(conn),
+        _check_inboxes(conn, again),
+    ]
+
+
+def _check_places(conn: Connection, again: LogAgain) -> Check:
+    check = Check(name="I1", what="each piece is in exactly one place, and none is missing")
+    rows = {row.code: row for row in conn.execute(select(st.piece))}
+    bought = {bare_id(fact.subjects[1]) for _, fact in again.said("piece.bought")}
+    for code in sorted(bought):
+        row = rows.get(code)
+        check.expect(row is not None and row.place in PLACES, f"piece {code}: {'no row' if row is None else row.place}")
+    for code in sorted(set(rows) - bought):
+        # A piece no purchase explains came in by its label, or was minted at the returns desk.
+        seen = any(key[1] == f"piece:{code}" for key in again.states)
+        check.expect(seen and rows[code].place in PLACES, f"piece {code}: a row that no fact explains")
+    return check
+
+
+def _check_shipped_per_line(conn: Connection, again: LogAgain) -> Check:
+    check = Check(
+        name="I2", what="pieces shipped of a line are at most those ordered, and no piece ships in two parcels"
+    )
+    line_of = {row.id: (row.order_id, row.line) for row in conn.execute(select(st.wanted))}
+    task_of = {row.id: row.wanted for row in conn.execute(select(st.task))}
+    shipped: dict[tuple[str, str], set[str]] = defaultdict(set)
+    parcels: dict[str, set[str]] = defaultdict(set)
+    for row in conn.execute(select(st.piece)):
+        if row.place == "shipped" and row.task is not None:
+            shipped[line_of[task_of[row.task]]].add(row.code)
+    for document, fact in again.said("parcel.shipped"):
+        parcel = again.states.get((document, fact.subjects[0]), {})
+        for code in parcel.get("pieces", []) if parcel.get("status") == "shipped" else []:
+            parcels[code].add(fact.subjects[0])
+    copies = {(row.order_id, row.line): row.copies for row in conn.execute(select(st.order_line))}
+    for line, codes in shipped.items():
+        check.expect(
+            len(codes) <= copies.get(line, 0),
+            f"{line[0]} line {line[1]}: {len(codes)} shipped of {copies.get(line, 0)}",
+        )
+    returned = {row.code for row in conn.execute(select(st.piece)) if row.return_no is not None}
+    for code, held in parcels.items():
+        check.expect(len(held) == 1 or code in returned, f"piece {code} shipped in {sorted(held)}")
+    return check
+
+
+def _check_waybills(again: LogAgain) -> Check:
+    """No waybill printed, nothing shipped, while its terminal knew of an open refund, a close, or a living line not scanned."""
+    check = Check(
+        name="I3", what="no waybill while a living piece is unscanned or a refund is open that the terminal knew of"
+    )
+    for kind in ("waybill.printed", "parcel.shipped"):
+        for document, fact in again.said(kind):
+            if document_kind(document) == "warehouse":
+                _judge_waybill(again, document, fact, check)
+    return check
+
+
+def _judge_waybill(again: LogAgain, document: str, fact: PlacedFact, check: Check) -> None:
+    parcel = fact.subjects[0]
+    known = [f for f in again.subjects.get((document, parcel), []) if fact.knew(f)]
+    waybills = [
+        f for f in known if f.kind == "waybill.obtained" and f.body.get("waybill_no") == fact.body.get("waybill_no")
+    ]
+    if not waybills:
+        check.expect(False, f"{parcel}: {fact.kind} with a number the terminal was never given")
+        return
+    order = next((x for x in waybills[-1].subjects if x.startswith("order:")), "")
+    about_order = [f for f in again.subjects.get((document, order), []) if fact.knew(f)]
+    refunds = [f for f in about_order if f.kind == "order.refund_asked"]
+    closed = any(f.kind == "order.closed" for f in about_order)
+    open_refund = bool(refunds) and not refunds[-1].body.get("withdrawn")
+    check.expect(not closed and not open_refund, f"{parcel}: {fact.kind} though the terminal knew of a refund or close")
+    packed = {code for f in known if f.kind == "parcel.packed" for code in f.body.get("pieces", [])}
+    for code in sorted(packed):
+        arrived = any(
+            f.kind in ("piece.scanned_in", "piece.drawn", "piece.brought_back", "piece.inspected") and fact.knew(f)
+            for f in again.subjects.get((document, f"piece:{code}"), [])
+        )
+        check.expect(arrived, f"{parcel}: {fact.kind} with piece {code} that was never scanned")
+
+
+def _check_stock(conn: Connection, again: LogAgain) -> Check:
+    check = Check(name="I8", what="stock is never negative and equals the pieces counted by place")
+    by_owner: Counter[str] = Counter()
+    for row in conn.execute(select(st.piece).where(st.piece.c.place == "in_stock")):
+        by_owner[row.owner] += 1
+        states = [
+            state
+            for (d, subject), state in again.states.items()
+            if subject == f"piece:{row.code}" and document_kind(d) == "warehouse"
+        ]
+        check.expect(
+            not states or any(state["place"] == "in_stock" for state in states) or _stays_on_shelf(states),
+            f"piece {row.code}",
+        )
+    check.checked += len(by_owner)
+    drawn: Counter[str] = Counter()
+    for document, fact in again.said("piece.drawn"):
+        state = again.states.get((document, fact.subjects[0]), {})
+        lost = {loss["fact"] for loss in state.get("losses", [])}
+        if fact.id not in lost:
+            drawn[bare_id(fact.subjects[0])] += 1
+    for code, times in drawn.items():
+        inspected = sum(
+            1
+            for _, fact in again.said("piece.inspected")
+            if bare_id(fact.subjects[0]) == code and fact.body.get("passed")
+        )
+        check.expect(times <= max(1, inspected), f"piece {code} was drawn {times} times")
+    return check
+
+
+def _stays_on_shelf(states: list[dict[str, object]]) -> bool:
+    """A second or closed piece that was scanned in lies on the stock shelf by the authority's word."""
+    return any(state["place"] in ("inbound", "in_cell") for state in states)
+
+
+def _check_codes(again: LogAgain) -> Check:
+    check = Check(name="I12", what="piece codes are unique over devices, each minted by the device that said it")
+    makers: dict[str, set[int]] = defaultdict(set)
+    for _, fact in again.said("piece.bought"):
+        makers[bare_id(fact.subjects[1])].add(fact.device)
+    for code, devices in sorted(makers.items()):
+        try:
+            check_piece_code(code)
+            fits = True
+        except CodeError:
+            fits = False
+        check.expect(fits and len(devices) == 1, f"piece {code}: minted by {sorted(devices)}")
+    return check
+
+
+def _check_closed_orders(conn: Connection) -> Check:
+    check = Check(name="I13", what="a closed order ends with nothing held once its recalls are answered")
+    waiting = {
+        row.order_id
+        for row in conn.execute(select(st.task).where(st.task.c.recalled.is_not(None), st.task.c.status == "recalled"))
+    }
+    left: Counter[str] = Counter()
+    for row in conn.execute(select(s.hold)):
+        left[row.order_id] += row.held_fen - row.captured_fen - row.released_fen
+    for row in conn.execute(select(st.shop_order).where(st.shop_order.c.status == "closed")):
+        if row.id not in waiting:
+            check.expect(left[row.id] == 0, f"order {row.id}: {left[row.id]} fen still held")
+    return check
+
+
+def _check_inboxes(conn: Connection, again: LogAgain) -> Check:
+    check = Check(name="I14", what="every action that did not win has an inbox entry for its author and its owner")
+    told = {entry.fact for entry in inbox((subject, state) for (_, subject), state in sorted(again.states.items()))}
+    owners: set[str] = {row.fact for row in conn.execute(select(st.notice)) if row.fact}
+    for row in conn.execute(select(st.discrepancy)):
+        owners |= set(json.loads(row.facts))
+    owners |= {row.cause for row in conn.execute(select(st.decision))}
+    for kind, lost in (("verdict.purchase", LOST), ("verdict.answer", frozenset({"overruled", "too_late"}))):
+        for _, fact in again.said(kind):
+            if fact.body.get("outcome") not in lost:
+                continue
+            about = str(fact.body.get("fact"))
+            check.expect(
+                about in told or fact.body["outcome"] == "overruled", f"{kind} about {about}: its author is not told"
+            )
+            check.expect(_names(owners, about), f"{kind} about {about}: no owner is told")
+    return check
+
+
+def _names(owners: set[str], fact_id: str) -> bool:
+    return any(owner == fact_id or owner.endswith((f"|{fact_id}", f":{fact_id}")) for owner in owners)
