@@ -30,6 +30,7 @@ _SETS: Mapping[str, Mapping[str, words.Word]] = {
     "order": words.ORDER_STATUS,
     "wanted": words.WANTED_STATUS,
     "hold": words.HOLD,
+    "attempt": words.ATTEMPT_STATUS,
     "decision": words.DECISION,
     "task": words.TASK_STATUS, "place": words.PIECE_PLACE, "parcel": words.PARCEL_STATUS, "held": words.HELD_REASON,
     "answer": words.ANSWER, "means": words.MEANS, "role": words.ROLE, "refused": words.REFUSED_REASON,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 from urllib.parse import urlencode
 
@@ -171,7 +172,7 @@ def read_cells(text: str) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _devices_page(asking: Asking, made: dict[str, object] | None = None) -> Response:
+def _devices_page(asking: Asking, made: Mapping[str, object] | None = None) -> Response:
     with asking.serving.store.reading() as conn:
         found = reads_platform.devices(conn, asking.now_ms)
         codes = reads_platform.enrol_codes(conn, asking.now_ms)

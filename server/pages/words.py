@@ -54,6 +54,17 @@ WANTED_STATUS: Mapping[str, Word] = {
     "closed": Word("已关闭", "closed"),
 }
 
+ATTEMPT_STATUS: Mapping[str, Word] = {
+    "ready": Word("待派", "ready", "way"),
+    "out": Word("待拿", "to buy", "way"),
+    "recalled": Word("召回未答复", "recalled, no answer yet", "wait"),
+    "answered": Word("缺货", "stall answered", "wait"),
+    "asked": Word("问价中", "price asked", "wait"),
+    "bounced": Word("超价退回", "bounced", "bad"),
+    "bought": Word("已拿到", "bought", "go"),
+    "ended": Word("已结束", "ended"),
+}
+
 DECISION: Mapping[str, Word] = {
     "answer": Word("档口没有货", "The stall did not sell it"),
     "bounce": Word("档口要价超过报价，已退回", "The stall's price is above your quote: sent back"),
@@ -217,3 +228,42 @@ def word(words: Mapping[str, Word], key: object) -> Word:
     """Return the word of a key; an unknown key speaks for itself."""
     text = "" if key is None else str(key)
     return words.get(text, Word(text, text))
+
+
+DONE: Mapping[str, Word] = {
+    "merchant.create": Word("商家已添加。", "The merchant was added."),
+    "shop.set": Word("店铺已保存。", "The shop was saved."),
+    "fees.set": Word(
+        "费用已保存，对以后放行的订单有效。", "The fees were saved; they hold for orders accepted from now on."
+    ),
+    "platform.set": Word("规则已保存。", "The rules were saved."),
+    "topup": Word("充值已登记。", "The top-up was recorded."),
+    "orders.import": Word("订单已导入。", "The orders were imported."),
+    "orders.release": Word("已放行。", "The order goes on."),
+    "order.close": Word(
+        "订单已关闭；还在手机上的等答复。", "The order is closed; what is out on a phone waits for its answer."
+    ),
+    "order.address_given": Word("地址已保存。", "The address was saved."),
+    "refund.asked": Word("已登记：这一单停止发货。", "Recorded: nothing of this order ships."),
+    "refund.withdrawn": Word("已登记：这一单继续。", "Recorded: the order goes on."),
+    "task.decide": Word("已按您的决定办理。", "Your decision is carried out."),
+    "ask.answer": Word("已答复拿货员。", "The picker has your answer."),
+    "over_cap.decide": Word("已记下。", "Recorded."),
+    "refund.decide": Word("已记下。", "Recorded."),
+    "routes.assign": Word("已派单。", "The pieces were assigned."),
+    "task.reassign": Word("已改派。", "The task was given to another device."),
+    "person.create": Word("人员已保存。", "The person was saved."),
+    "device.code": Word("登记码已生成。", "The code was made."),
+    "device.revoke": Word("设备已停用。", "The device was revoked."),
+    "device.write_off": Word("设备已核销。", "The device was written off."),
+    "device.allowance": Word("超价额度已设定。", "The allowance was set."),
+    "device.cells": Word("格口已设定。", "The cells were set."),
+    "return.expected": Word(
+        "退件已登记，仓库一扫就认得。", "The return is expected; the warehouse will know it at a scan."
+    ),
+    "trip.open": Word("退货批次已开。", "The trip was opened."),
+    "discrepancy.resolve": Word("已标为处理完。", "Marked as dealt with."),
+    "day.close": Word("已日结。", "The day was closed."),
+    "courier.range_added": Word("号段已添加。", "The range was added."),
+    "stall.listed": Word("档口已保存。", "The stall was saved."),
+}

@@ -1,0 +1,49 @@
+"""Put the server's parts together for one run: installation, hub, authority, writer thread, pages' serving, sync ports."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from fastapi import FastAPI
+from starlette.websockets import WebSocket
+
+from server.authority import Authority
+from server.installation import open_server
+from server.running import Running, wall_clock_ms
+from server.sync_endpoint import SyncPorts, serve_sync
+from server.sync_ports import SyncDesk
+from server.writer import Writer
+from sync_core.hub import Hub
+
+
+@asynccontextmanager
+async def open_running(app: FastAPI, *, data: Path, database: str | None, synchronous: str) -> AsyncIterator[Running]:
+    """Open the installation, start the writer, and give `app` what its routes ask for; close all in the end."""
+    server = await asyncio.to_thread(
+        open_server, data, database=database, synchronous=synchronous, now_ms=wall_clock_ms()
+    )
+    hub = Hub(server.store)
+    authority = Authority(server)
+    writer = Writer(server.store, authority, now_ms=wall_clock_ms, on_commit=hub.committed)
+    server.store.wake = writer.nudge
+    running = Running(server, trouble=lambda: writer.failure)
+    await asyncio.to_thread(running.accounts.create_tables)
+    desk = SyncDesk(server, now_ms=wall_clock_ms)
+    running.reports = desk.reports
+    app.state.serving = running
+    app.state.sync_ports = desk.ports(hub, writer)
+    writer.start(asyncio.get_running_loop())
+    try:
+        yield running
+    finally:
+        await asyncio.to_thread(writer.stop)
+        server.store.close()
+
+
+async def sync(socket: WebSocket) -> None:
+    """The route of the sync endpoint."""
+    ports: SyncPorts = socket.app.state.sync_ports
+    await serve_sync(socket, ports)
