@@ -75,6 +75,7 @@ def _add_serving(commands: Any) -> None:
     _data(server)
     _port(server, 8700)
     server.add_argument("--database", metavar="URL", help="PostgreSQL instead of the SQLite file in the folder")
+    server.add_argument("--framed-by", metavar="ORIGIN", help="let this page show ours in a frame (demonstrations)")
 
     orders = _command(commands, "import", _run_import, "read a shop's order files: a Taobao pair, or the plain CSV")
     _data(orders)
@@ -203,18 +204,19 @@ def _json_flag(parser: argparse.ArgumentParser) -> None:
 
 
 def _run_init(chosen: argparse.Namespace) -> int:
-    from server.app import init
+    from nahuo.serving import init_folder
 
     password = chosen.password or os.environ.get("NAHUO_PASSWORD") or _ask_password()
-    init(chosen.data, admin=chosen.admin, password=password, zone=chosen.zone, database=chosen.database)
+    init_folder(chosen.data, admin=chosen.admin, password=password, zone=chosen.zone, database=chosen.database)
     print(f"{chosen.data} is ready: nahuo server --data {chosen.data}")
     return 0
 
 
 def _run_server(chosen: argparse.Namespace) -> int:
-    from server.app import run
+    from nahuo.serving import serve_folder
 
-    run(chosen.data, host=chosen.host, port=chosen.port, database=chosen.database)
+    embedders = (chosen.framed_by,) if chosen.framed_by else ()
+    serve_folder(chosen.data, host=chosen.host, port=chosen.port, database=chosen.database, embedders=embedders)
     return 0
 
 

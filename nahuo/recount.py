@@ -11,12 +11,13 @@ import json
 import sqlite3
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from nahuo.data_folder import read_only
 from sync_core import gate
+from sync_core.check import Check
 from sync_core.errors import MalformedError
 from sync_core.facts import (
     ENGINE_KINDS,
@@ -33,30 +34,6 @@ from sync_core.facts import (
 from sync_core.fold import Trade, fold_subject
 from sync_core.identity import Verifier
 from sync_core.replica_store import hash_document
-
-FAULTS_SHOWN_MAX: Final = 20
-
-
-@dataclass(slots=True, kw_only=True)
-class Check:
-    """One promise, how many things it was checked on, and each that breaks it."""
-
-    name: str
-    what: str
-    checked: int = 0
-    faults: list[str] = field(default_factory=list)
-
-    @property
-    def holds(self) -> bool:
-        """True when nothing breaks it."""
-        return not self.faults
-
-    def as_json(self) -> dict[str, Any]:
-        """The check as `--json` prints it."""
-        return {
-            "name": self.name, "what": self.what, "holds": self.holds, "checked": self.checked,
-            "faults": self.faults[:FAULTS_SHOWN_MAX], "faults_count": len(self.faults),
-        }  # fmt: skip
 
 
 @dataclass(slots=True, kw_only=True)

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from nahuo.data_folder import look_at
-from nahuo.recount import FAULTS_SHOWN_MAX, Check, recount_client
+from nahuo.recount import recount_client
+from sync_core.check import FAULTS_SHOWN_MAX, Check
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

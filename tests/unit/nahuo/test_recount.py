@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from nahuo.recount import Check, recount_client
+from nahuo.recount import recount_client
 from nahuo.status import read_status, show_status
+from sync_core.check import Check
 from tests.unit.nahuo.toy import DOCUMENT, ToyTrade, open_client, say
 
 

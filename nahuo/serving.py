@@ -1,0 +1,126 @@
+"""`nahuo init` and `nahuo server`: make a server's folder, and serve it until it is told to stop.
+
+The socket is opened before anything else, so that a taken port is told in one line; the line "server ready" is printed when the first
+request would be answered. WebSocket limits are the engine's own: a frame larger than any honest one ends the connection before it is
+read, pings belong to the session, compression is left out (a small frame may inflate a thousandfold).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import time
+from pathlib import Path
+from typing import Final
+
+import uvicorn
+from fastapi import FastAPI
+
+from server.app import ServerSettings, create_app
+from server.auth import PLATFORM, Accounts, WebRole
+from server.installation import KEY, init_server
+from sync_core import limits
+from sync_core.errors import RefusedError
+
+STOP_SECONDS: Final = 5
+KEEP_ALIVE_SECONDS: Final = 20
+BACKLOG: Final = 512
+
+
+def init_folder(data: Path, *, admin: str, password: str, zone: str, database: str | None) -> None:
+    """Make a server's folder with its key, time zone and first administrator.
+
+    Raises:
+        RefusedError: the zone is unknown, the folder was made before, or name or password cannot be so.
+    """
+    _check_zone(zone)
+    if (data / KEY).exists():
+        raise RefusedError("init.exists", f"{data} was made before: nahuo server --data {data}")
+    now_ms = time.time_ns() // 1_000_000
+    server = init_server(data, database=database, zone=zone, now_ms=now_ms)
+    try:
+        accounts = Accounts(server.store.engine)
+        accounts.create_tables()
+        accounts.add(
+            name=admin, shown_name=admin, password=password, role=WebRole.ADMIN, organisation=PLATFORM, now_ms=now_ms
+        )
+    except BaseException:
+        # Half an installation would refuse the next try; nothing was said under this key yet.
+        (data / KEY).unlink(missing_ok=True)
+        raise
+    finally:
+        server.store.close()
+
+
+def serve_folder(data: Path, *, host: str, port: int, database: str | None, embedders: tuple[str, ...] = ()) -> None:
+    """Serve `data` until SIGTERM or SIGINT.
+
+    Raises:
+        RefusedError: `nahuo init` did not make the folder, or the port is taken.
+        NahuoError: the data cannot be opened.
+    """
+    if not (data / KEY).is_file():
+        raise RefusedError(
+            "server.no_folder", f"{data} is no server's folder yet: nahuo init --data {data} --admin NAME"
+        )
+    app = create_app(ServerSettings(data=data, database=database, embedders=embedders))
+    with _listen(host, port) as listener:
+        asyncio.run(_serve(app, listener))
+
+
+async def _serve(app: FastAPI, listener: socket.socket) -> None:
+    config = uvicorn.Config(
+        app,
+        lifespan="off",
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        ws="websockets-sansio",
+        ws_max_size=limits.FRAME_BYTES_MAX,
+        ws_ping_interval=None,
+        ws_per_message_deflate=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=STOP_SECONDS,
+    )
+    server = uvicorn.Server(config)
+
+    def stop() -> None:
+        server.should_exit = True
+
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, stop)
+    # Our own lifespan, so that what goes wrong at the start comes out as itself and not as a log entry.
+    async with app.router.lifespan_context(app):
+        host, port = listener.getsockname()[:2]
+        # The socket listens already: a request that comes before uvicorn has started waits in its backlog.
+        print(f"server ready http://{host}:{port}", flush=True)
+        await server._serve([listener])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error:
+        raise RefusedError("server.host", f"there is no address {host} on this machine") from error
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise RefusedError(
+            "server.port", f"{host}:{port} cannot be used ({error.strerror}): choose another with --port"
+        ) from error
+    listener.listen(BACKLOG)
+    return listener
+
+
+def _check_zone(zone: str) -> None:
+    from zoneinfo import ZoneInfo
+
+    try:
+        ZoneInfo(zone)
+    except (ValueError, OSError) as error:
+        raise RefusedError("init.zone", f"there is no time zone {zone}: write it like Asia/Shanghai") from error
