@@ -133,6 +133,19 @@ def test_every_command_is_explained() -> None:
     assert [name for name in commands() if f"nahuo {name}" not in text] == []
 
 
+def test_every_address_of_the_api_is_in_the_protocol() -> None:
+    page = (ROOT / "docs/protocol.md").read_text("utf-8")
+    found = {}
+    for path in sorted((ROOT / "server/api").glob("*.py")):
+        text = path.read_text("utf-8")
+        prefix = "".join(re.findall(r'APIRouter\(prefix="([^"]*)"', text))
+        found |= {prefix + route: path.name for route in re.findall(r'@router\.\w+\("([^"]*)"', text)}
+    assert found
+    assert {
+        route: where for route, where in found.items() if f"{route}`" not in page and f" {route}`" not in page
+    } == {}
+
+
 def test_every_make_target_of_the_readme_exists() -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
     told = {
