@@ -146,6 +146,18 @@ def test_every_address_of_the_api_is_in_the_protocol() -> None:
     } == {}
 
 
+def test_every_setting_is_explained() -> None:
+    from server.commands import DeviceAllowance, DeviceCells, FeesSet, PlatformSet, ShopSet
+
+    page = (ROOT / "docs/operations.md").read_text("utf-8")
+    names = {
+        name
+        for command in (FeesSet, PlatformSet, ShopSet, DeviceAllowance, DeviceCells)
+        for name in command.model_fields
+    }
+    assert sorted(name for name in names - {"shop", "merchant", "device"} if f"`{name}`" not in page) == []
+
+
 def test_every_make_target_of_the_readme_exists() -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
     told = {
