@@ -53,6 +53,7 @@ check: setup ## format, lint, types and import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy tests examples
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 

@@ -135,7 +135,7 @@ def test_every_command_is_explained() -> None:
 
 def test_every_address_of_the_api_is_in_the_protocol() -> None:
     page = (ROOT / "docs/protocol.md").read_text("utf-8")
-    found = {}
+    found: dict[str, str] = {}
     for path in sorted((ROOT / "server/api").glob("*.py")):
         text = path.read_text("utf-8")
         prefix = "".join(re.findall(r'APIRouter\(prefix="([^"]*)"', text))

@@ -18,7 +18,7 @@ def test_a_reading_token_reads_its_documents_until_its_time(tmp_path: Path) -> N
     token = make_reading_token(tmp_path, ["route/a", "market/b/1"], hours=2, now_ms=1_000)
     bearer = read_token(secret_of(signer), token, now_ms=1_000 + 2 * 3_600_000)
     assert bearer is not None
-    assert bearer.documents == {"route/a", "market/b/1"}
+    assert bearer.documents == frozenset({"route/a", "market/b/1"})
     assert bearer.device == -1
     assert read_token(secret_of(signer), token, now_ms=1_001 + 2 * 3_600_000) is None
 
