@@ -45,7 +45,8 @@ class Purchase:
 class Want:
     """One wanted garment with all attempts at it: what the authority has when it decides.
 
-    `keeper` is the purchase an earlier verdict named; `recall` the id of the recall that closed the want, if any.
+    `keeper` is the purchase that an earlier verdict charged for: one that keeps, went over the cap, or was closed unseen.
+    `recall` is the id of the recall that closed the want, None when it is open or moved to another task (`CLOSING`).
     """
 
     merchant: str

@@ -52,7 +52,7 @@ def fold_task(subject: str, facts: Sequence[PlacedFact]) -> State:
     for fact in facts:
         body = read_body(fact)
         if body is not None:
-            _apply(state, task, fact, body)
+            _apply(state, fact, body)
     _correct_purchases(state, facts)
     _choose_keeper(state, facts)
     _apply_swap(state, task, facts)
@@ -61,7 +61,7 @@ def fold_task(subject: str, facts: Sequence[PlacedFact]) -> State:
     return state
 
 
-def _apply(state: State, task: str, fact: PlacedFact, body: kinds.FactBody) -> None:
+def _apply(state: State, fact: PlacedFact, body: kinds.FactBody) -> None:
     match body:
         case kinds.TaskAssigned():
             state["assigned"] = dump(body)
@@ -76,8 +76,7 @@ def _apply(state: State, task: str, fact: PlacedFact, body: kinds.FactBody) -> N
         case kinds.PieceBought():
             state["purchases"].append(_purchase(fact, body))
         case kinds.PieceDrawn():
-            if first_id(fact.subjects, "task") == task:
-                state["drawn"] = {**said(fact), "piece": first_id(fact.subjects, "piece")}
+            state["drawn"] = {**said(fact), "piece": first_id(fact.subjects, "piece")}
         case kinds.StockVerdict():
             if state["drawn"] is not None and state["drawn"]["fact"] == body.fact:
                 state["drawn"] = None
