@@ -22,6 +22,9 @@ FILES_MAX: Final = 10
 WAIT_SECONDS: Final = 60.0
 POLL_SECONDS: Final = 0.1
 PROBLEMS_SHOWN_MAX: Final = 50
+_COUNTS: Final = {
+    "new": "orders new", "changed": "changed", "unchanged": "as before", "skipped": "passed over (unpaid, closed or shipped)",
+}  # fmt: skip
 
 
 def import_files(
@@ -52,9 +55,8 @@ def import_files(
 def show_outcome(result: Mapping[str, Any]) -> list[str]:
     """Return the outcome of an import as lines: the counts, then each problem with file, row, column and fix."""
     if result.get("ok"):
-        lines = [
-            f"{result.get('created', 0)} orders new, {result.get('changed', 0)} changed, {result.get('unchanged', 0)} as before"
-        ]
+        counts = [f"{result.get(name, 0)} {word}" for name, word in _COUNTS.items()]
+        lines = [", ".join(counts)]
     else:
         lines = [f"nothing was imported: {result.get('message') or result.get('code') or 'the files are wrong'}"]
     problems = [one for one in result.get("problems", ()) if isinstance(one, Mapping)]
