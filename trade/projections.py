@@ -9,13 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from pydantic import ValidationError
-
 from sync_core.facts import PlacedFact, subject_type
 from trade import kinds
 from trade.parcels import fold_order, fold_parcel
 from trade.pieces import fold_piece
-from trade.reading import State
+from trade.reading import State, read_body
 from trade.returns import fold_device, fold_document, fold_return, fold_stall, fold_trip
 from trade.tasks import fold_task
 
@@ -40,11 +38,9 @@ class MarketDay:
             return NEWER if newer else "void.kind"
         if fact.role not in kind.SAID_BY:
             return "void.role"
-        if tuple(subject_type(subject) for subject in fact.subjects[: len(kind.SUBJECTS)]) != kind.SUBJECTS:
+        if tuple([subject_type(subject) for subject in fact.subjects[: len(kind.SUBJECTS)]]) != kind.SUBJECTS:
             return NEWER if newer else "void.subjects"
-        try:
-            kind.model_validate(fact.body)
-        except ValidationError:
+        if read_body(fact) is None:
             return NEWER if newer else "void.body"
         return None
 

@@ -23,7 +23,7 @@ def read_body(fact: PlacedFact) -> FactBody | None:
     if kind is None:
         return None
     try:
-        return kind.model_validate(fact.body)
+        return kind.__pydantic_validator__.validate_python(fact.body)  # type: ignore[no-any-return]
     except ValidationError:
         return None
 

@@ -20,6 +20,9 @@ KEEPING = frozenset({"keeps", "over_cap"})
 """Outcomes of a purchase that serves its order."""
 LOSING = frozenset({"second", "closed_unseen", "closed_seen", "undone"})
 
+Spoken = Sequence[tuple[PlacedFact, kinds.FactBody]]
+"""The facts that can be read, each with its body, in folded order."""
+
 
 def new_task() -> State:
     """Return the state of a task nothing is known about."""
@@ -49,13 +52,12 @@ def fold_task(subject: str, facts: Sequence[PlacedFact]) -> State:
     """
     task = bare_id(subject)
     state = new_task()
-    for fact in facts:
-        body = read_body(fact)
-        if body is not None:
-            _apply(state, fact, body)
-    _correct_purchases(state, facts)
-    _choose_keeper(state, facts)
-    _apply_swap(state, task, facts)
+    spoken = [(fact, body) for fact in facts if (body := read_body(fact)) is not None]
+    for fact, body in spoken:
+        _apply(state, fact, body)
+    _correct_purchases(state, spoken)
+    _choose_keeper(state, spoken)
+    _apply_swap(state, task, spoken)
     _judge_answers(state)
     state["status"] = _status(state)
     return state
@@ -125,10 +127,10 @@ def _purchase(fact: PlacedFact, body: kinds.PieceBought) -> State:
     }
 
 
-def _correct_purchases(state: State, facts: Sequence[PlacedFact]) -> None:
+def _correct_purchases(state: State, spoken: Spoken) -> None:
     """Apply undos and corrected prices to the purchases they speak of; only the buyer takes his purchase back."""
-    for fact in facts:
-        match read_body(fact):
+    for fact, body in spoken:
+        match body:
             case kinds.PieceUndone(fact=bought):
                 for purchase in state["purchases"]:
                     same = fact.device == purchase["device"] or fact.person == purchase["person"]
@@ -147,7 +149,7 @@ def _verdict(fact: PlacedFact, body: kinds.PurchaseVerdict | kinds.AnswerVerdict
     return {**dump(body), "kind": fact.kind, "fact": fact.id, "about": body.fact}
 
 
-def _choose_keeper(state: State, facts: Sequence[PlacedFact]) -> None:
+def _choose_keeper(state: State, spoken: Spoken) -> None:
     """Set outcomes, keeper and provisional: the verdict's word, else the stock's piece, else the ranking (D10)."""
     outcomes: dict[str, str] = {}
     for verdict in state["verdicts"]:
@@ -167,7 +169,7 @@ def _choose_keeper(state: State, facts: Sequence[PlacedFact]) -> None:
     if state["drawn"] is not None:
         state["keeper"], state["provisional"] = state["drawn"]["piece"], False
         return
-    bought = [fact for fact in facts if fact.kind == kinds.PieceBought.KIND]
+    bought = [fact for fact, body in spoken if isinstance(body, kinds.PieceBought)]
     ranked = rank_purchases([_claim(state, purchase) for purchase in living], known_pairs(bought))
     if ranked:
         state["keeper"], state["provisional"] = ranked[0].piece, True
@@ -183,10 +185,9 @@ def _claim(state: State, purchase: State) -> Purchase:
     )
 
 
-def _apply_swap(state: State, task: str, facts: Sequence[PlacedFact]) -> None:
+def _apply_swap(state: State, task: str, spoken: Spoken) -> None:
     """Two bags carry each other's label: the piece that serves the task is the one the last swap says (E11)."""
-    for fact in facts:
-        body = read_body(fact) if fact.kind == kinds.PiecesSwapped.KIND else None
+    for fact, body in spoken:
         if isinstance(body, kinds.PiecesSwapped) and task in body.tasks:
             pieces = [bare_id(subject) for subject in fact.subjects[:2]]
             state["keeper"] = pieces[body.tasks.index(task)]
