@@ -1,0 +1,391 @@
+"""The headless day: one market day played by a seed, with the signal off, processes killed, and everything switched on again.
+
+Nobody here looks into a database: pickers, packers, the runner, the merchant and the platform use their pages; what a scanner reads is
+what a virtual printer printed. What the day shall have met (a close nobody saw, a double purchase, a bounce…) is chosen by the seed.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nahuo.demo.hands import Answer
+from nahuo.demo.scene import Scene
+from printer.virtual.server import LabelFolder
+from sync_core.errors import RetryableError
+
+PHONES = ("phone1", "phone2")
+
+
+@dataclass(slots=True, kw_only=True)
+class Tally:
+    """What people did; the outcome is held against it."""
+
+    orders: int = 0
+    bought: int = 0
+    labels_printed_offline: int = 0
+    parcels_shipped_server_down: int = 0
+    closes: int = 0
+    kills: int = 0
+    twice_scanned: int = 0
+    shipped: list[str] = field(default_factory=list)
+    shipped_down: set[str] = field(default_factory=set)
+    by_qr: int = 0
+
+
+class Day:
+    """Plays the day on a scene whose curtain is up."""
+
+    def __init__(self, scene: Scene, *, seed: int, tell: Callable[[str], None]) -> None:
+        self.scene = scene
+        self.tell = tell
+        self.tally = Tally()
+        self._rng = random.Random(seed)
+        self._scanned: set[str] = set()
+        self._errors: list[str] = []
+
+    # --- the acts ----------------------------------------------------------------------------------------------------------
+
+    def play(self, files: list[Path]) -> None:
+        """Play from the import to the last refund."""
+        self.morning(files)
+        self.walk_without_signal()
+        self.pack_without_server()
+        self.everything_on()
+        self.second_round()
+        self.returns()
+        self.settle()
+
+    def morning(self, files: list[Path]) -> None:
+        """Orders come in, messages are read, tasks go to the phones."""
+        counts = self.scene.import_orders(files)
+        self.tally.orders = int(counts["new"])
+        self.tell(f"imported {counts['new']} orders")
+        merchant = self.scene.merchant
+        for order in self._orders(status="held"):
+            if "message" in str(order.get("holds", "")):
+                merchant.give(f"/merchant/orders/{order['id']}/message-read")
+        self.scene.admin.need("/platform/routes/assign")
+        tasks = self._wait(lambda: self._spread(), "the phones never got their tasks", seconds=60)
+        self.tell(f"{tasks} tasks are on the phones, walking order")
+        self._wait(lambda: self._terminal_knows(tasks), "the terminal never got its tasks", seconds=60)
+
+    def walk_without_signal(self) -> None:
+        """Phones go into the basement; merchant and platform go on; pickers buy, answer, bounce, undo."""
+        one, two = self.scene.hands["phone1"], self.scene.hands["phone2"]
+        one.signal(False)
+        self._reassign_behind_his_back()
+        two.signal(False)
+        self._close_behind_their_backs()
+        before = self._labels()
+        pickers = [
+            threading.Thread(target=self._guarded, args=(self._walk, key, self._rng.randrange(2**32))) for key in PHONES
+        ]
+        for picker in pickers:
+            picker.start()
+        for picker in pickers:
+            picker.join()
+        self._raise_errors()
+        self._wait(
+            lambda: self._labels() - before >= self.tally.bought, "labels are missing at the printers", seconds=60
+        )
+        self.tally.labels_printed_offline = self._labels() - before
+        self.tell(f"{self.tally.bought} pieces bought and labelled without signal")
+
+    def pack_without_server(self) -> None:
+        """The server dies in the middle of a phone's backlog; the terminal scans, packs, prints and ships without it."""
+        self.scene.hands["phone2"].signal(True)
+        self._wait(lambda: self._pulse("phone2")["link"] in ("live", "connecting"), "phone 2 does not reconnect")
+        self.scene.server.kill()
+        self.tally.kills += 1
+        self.tell("server killed during traffic")
+        codes = [(key, record) for key in PHONES for record in self._printed(key, "label")]
+        self._rng.shuffle(codes)
+        keep = codes[: len(codes) * 2 // 3]
+        for number, (_, record) in enumerate(keep):
+            self._scan_label(record)
+            if number == len(keep) // 2:
+                self.scene.devices["terminal"].client.kill()
+                self.tally.kills += 1
+                self.scene.restart_device("terminal")
+        self._ship_printed(server_down=True)
+        self.tally.parcels_shipped_server_down = len(self.tally.shipped_down)
+        self.tell(f"{len(self.tally.shipped_down)} parcels shipped while the server was down")
+
+    def everything_on(self) -> None:
+        """Signals on, server up, killed once more in the rush, up again; all outboxes empty in the end."""
+        self.scene.hands["phone1"].signal(True)
+        self.scene.restart_server()
+        self.scene.server.kill()
+        self.tally.kills += 1
+        self.scene.restart_server()
+        self._drain()
+        self._decide()
+        for record in [r for key in PHONES for r in self._printed(key, "label")]:
+            self._scan_label(record)
+        self._ship_printed(server_down=False)
+        self._drain()
+
+    def second_round(self) -> None:
+        """Re-quoted and changed tasks come back and are bought with the signal on; the rest is packed."""
+        self.scene.admin.give("/platform/routes/assign")
+        for key in PHONES:
+            for _ in range(3):
+                for task in self._open_tasks(key):
+                    self._buy(key, task, price=None, rng=self._rng)
+                self._drain()
+        for _ in range(3):
+            for record in [r for key in PHONES for r in self._printed(key, "label")]:
+                self._scan_label(record)
+            self._drain()
+            self._ship_printed(server_down=False)
+
+    def returns(self) -> None:
+        """Buyers send parcels back: received, inspected, bagged, taken to the stall for the money."""
+        terminal, admin = self.scene.hands["terminal"], self.scene.admin
+        coming = self._expect_returns()
+        self._wait(
+            lambda: all(self._knows_return(number) for number in coming), "the returns never reached the terminal"
+        )
+        bagged: list[str] = []
+        trip = str(admin.need("/platform/trips", device=str(self.scene.numbers["phone2"])).get("trip", ""))
+        for number in coming:
+            received = terminal.do("/scan", code=number, mode="returns")
+            for index, piece in enumerate(received.body.get("pieces", [])):
+                passed = index or self._rng.random() < 0.85 or not bagged
+                terminal.do(
+                    "/inspect",
+                    **{"return": number},
+                    piece=piece,
+                    passed="1" if passed else "0",
+                    reason="" if passed else "dirty",
+                )
+                if passed:
+                    answer = terminal.do("/scan", code=piece, mode="bag", trip=trip)
+                    if answer.body.get("outcome") == "bagged":
+                        bagged.append(piece)
+        self._drain()
+        phone = self.scene.hands["phone2"]
+        self._wait(
+            lambda: len([p for p in phone.see("/trip")["pieces"] if p["open"]]) >= len(bagged),
+            "the bag never reached the runner",
+        )
+        phone.signal(False)
+        for piece in phone.see("/trip")["pieces"]:
+            paid = int(piece["paid_fen"])
+            if self._rng.random() < 0.15:
+                phone.do("/trip/refuse", piece=piece["piece"], reason="tag_missing", then="bring_back")
+            else:
+                phone.do("/trip/refund", piece=piece["piece"], received=f"{paid / 100:.2f}", means="cash", confirm="1")
+        phone.signal(True)
+        self.tell(f"{len(coming)} returns received, {len(bagged)} pieces taken back to their stalls")
+
+    def settle(self) -> None:
+        """Everything is on; wait until nothing waits anywhere and the server has read all."""
+        self._drain()
+
+    # --- the picker ----------------------------------------------------------------------------------------------------------
+
+    def _walk(self, key: str, seed: int) -> None:
+        rng = random.Random(seed)
+        tasks = self._open_tasks(key)
+        scene = self.scene
+        for number, task in enumerate(tasks):
+            if key == "phone1" and number == len(tasks) // 2:
+                scene.devices[key].client.kill()
+                self.tally.kills += 1
+                scene.restart_device(key)
+                scene.hands[key].signal(False)
+            hand = scene.hands[key]
+            drawn = rng.random()
+            if number < 2 or drawn < 0.03:
+                hand.do("/answer", tasks=task["task"], answer="out_of_stock")
+            elif number < 4 or drawn < 0.06:
+                price = int(task["cap_fen"]) + rng.choice((50, 300, 1000))
+                hand.do("/bounce", tasks=task["task"], price=f"{price / 100:.2f}")
+            elif drawn < 0.16:
+                price = max(100, int(task["quote_fen"]) - rng.choice((50, 100, 350)))
+                self._buy(key, task, price=price, rng=rng)
+            else:
+                self._buy(key, task, price=None, rng=rng)
+            if rng.random() < 0.01:
+                hand.do("/reprint", piece=str(self._piece_of(key, task)))
+
+    def _buy(self, key: str, task: dict[str, Any], *, price: int | None, rng: random.Random) -> None:
+        hand = self.scene.hands[key]
+        shown = "1" if task.get("recalled") else "0"
+        answer = hand.do(
+            "/buy",
+            tasks=task["task"],
+            price=None if price is None else f"{price / 100:.2f}",
+            confirm="1",
+            recall_shown=shown,
+        )
+        if not answer.ok:
+            return
+        if rng.random() < 0.01:
+            hand.do("/undo")
+            return
+        self.tally.bought += len(answer.body.get("pieces", []))
+
+    def _piece_of(self, key: str, task: dict[str, Any]) -> str | None:
+        found = self.scene.hands[key].see(f"/task/{task['task']}")
+        piece = found.get("piece")
+        return None if piece is None else str(piece)
+
+    def _open_tasks(self, key: str) -> list[dict[str, Any]]:
+        return [
+            t for t in self.scene.hands[key].see("/tasks")["tasks"] if t["open"] and t["mine"] and not t["recalled"]
+        ]
+
+    # --- merchant and platform behind the phones' backs ------------------------------------------------------------------------
+
+    def _reassign_behind_his_back(self) -> None:
+        """Some tasks of the phone that is gone are given to the other: both will buy."""
+        chosen = self._open_tasks("phone1")[-4:]
+        for task in chosen:
+            self.scene.admin.give(f"/platform/tasks/{task['task']}/reassign", device=str(self.scene.numbers["phone2"]))
+        self._wait(lambda: len(self._open_tasks("phone2")) > 0, "phone 2 has nothing to do")
+        self._drain(("phone2",))
+
+    def _close_behind_their_backs(self) -> None:
+        candidates = [order for order in self._orders(status="out") if order["id"] not in self.tally.shipped]
+        for order in self._rng.sample(candidates, min(5, len(candidates))):
+            if self.scene.merchant.give(f"/merchant/orders/{order['id']}/close", reason="买家不要了").ok:
+                self.tally.closes += 1
+        for order in self._rng.sample(candidates, min(3, len(candidates))):
+            self.scene.merchant.give(f"/merchant/orders/{order['id']}/refund")
+
+    def _decide(self) -> None:
+        """The merchant answers what waits for him: a new quote for what bounced, again tomorrow or close for the rest."""
+        for decision in self.scene.merchant.see("/api/decisions")["decisions"]:
+            path = f"/merchant/decisions/{decision['id']}"
+            if decision["kind"] == "bounce":
+                asked = int(decision.get("price_fen") or decision.get("detail", {}).get("price_fen") or 0)
+                self.scene.merchant.give(path, choice="requote", quote=f"{(asked or 9900) / 100 + 20:.2f}")
+            elif decision["kind"] == "answer":
+                self.scene.merchant.give(path, choice=self._rng.choice(("close_line", "close_line", "delist")))
+            elif decision["kind"] == "refund":
+                self.scene.merchant.give(path, choice="accept")
+
+    def _expect_returns(self) -> list[str]:
+        numbers = []
+        shipped = self._orders(status="shipped")
+        for index, order in enumerate(self._rng.sample(shipped, min(6, len(shipped)))):
+            number = f"YT88{index:010d}"
+            answer = self.scene.merchant.give(f"/merchant/orders/{order['id']}/return", courier_no=number)
+            if answer.ok and answer.body.get("state") != "refused":
+                numbers.append(number)
+        return numbers
+
+    # --- the warehouse -----------------------------------------------------------------------------------------------------------
+
+    def _scan_label(self, record: dict[str, Any]) -> Answer:
+        """Scan what a printer printed: the QR where there is one, as a scanner does."""
+        text = record["qr"][0] if record.get("qr") else record["codes"][0]
+        if record["codes"] and record["codes"][0] in self._scanned:
+            self.tally.twice_scanned += 1
+        answer = self.scene.hands["terminal"].do("/scan", code=text, mode="door")
+        if answer.ok and record["codes"]:
+            self._scanned.add(record["codes"][0])
+        return answer
+
+    def _ship_printed(self, *, server_down: bool) -> None:
+        """Scan every waybill that came out of the printer a second time: it ships."""
+        terminal = self.scene.hands["terminal"]
+        self._wait(
+            lambda: self._pulse("terminal")["printers"]["waybill"]["waiting"] == 0,
+            "waybills wait at the printer",
+            seconds=60,
+        )
+        for record in self._printed("terminal", "waybill"):
+            number = record["codes"][0]
+            if number in self.tally.shipped:
+                continue
+            answer = terminal.do("/scan", code=number, mode="door")
+            if answer.body.get("outcome") == "shipped":
+                self.tally.shipped.append(number)
+                if server_down:
+                    self.tally.shipped_down.add(number)
+
+    def _knows_return(self, number: str) -> bool:
+        return any(
+            row.get("courier_no") == number for row in self.scene.hands["terminal"].see("/returns").get("returns", [])
+        )
+
+    # --- waiting -------------------------------------------------------------------------------------------------------------------
+
+    def _drain(self, keys: Iterable[str] = ("phone1", "phone2", "terminal")) -> None:
+        """Wait until nothing waits on these devices and the server has decided about all of it."""
+        self._wait(lambda: all(self._is_idle(key) for key in keys), "a device does not get rid of its work", seconds=60)
+        self._wait(
+            lambda: bool(self.scene.admin.see("/api/overview").get("idle", True)),
+            "the server does not come to rest",
+            seconds=60,
+        )
+        # Verdicts travel back: two quiet looks in a row.
+        seen = None
+        until = time.monotonic() + 30
+        while time.monotonic() < until:
+            now = tuple(self._pulse(key)["version"] for key in keys)
+            if now == seen:
+                return
+            seen = now
+            time.sleep(0.25)
+
+    def _wait(self, ready: Callable[[], Any], otherwise: str, *, seconds: float = 30) -> Any:
+        until = time.monotonic() + seconds
+        while True:
+            value = ready()
+            if value:
+                return value
+            if time.monotonic() > until:
+                raise RetryableError(f"{otherwise} within {seconds:.0f} s")
+            time.sleep(0.05)
+
+    def _is_idle(self, key: str) -> bool:
+        pulse = self._pulse(key)
+        return bool(pulse["link"] == "live" and pulse["waiting"] == 0)
+
+    def _pulse(self, key: str) -> dict[str, Any]:
+        return self.scene.hands[key].see("/pulse")
+
+    def _spread(self) -> int:
+        counts = [self.scene.hands[key].see("/tasks")["counts"]["open"] for key in PHONES]
+        waiting = int(self.scene.admin.see("/api/overview").get("ready", 0))
+        return sum(counts) if all(counts) and not waiting else 0
+
+    def _terminal_knows(self, tasks: int) -> bool:
+        return int(self.scene.hands["terminal"].see("/wall").get("tasks", 0)) >= tasks
+
+    def _orders(self, *, status: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        page = 1
+        while True:
+            answer = self.scene.merchant.see("/api/orders", status=status, page=page)
+            found += answer["orders"]
+            if not answer["more"]:
+                return found
+            page += 1
+
+    def _printed(self, key: str, printer: str) -> list[dict[str, Any]]:
+        folder = LabelFolder(self.scene.printer_folder(key, printer), lambda: 0)
+        return [dict(record) for record in folder.read()]
+
+    def _labels(self) -> int:
+        return sum(len(self._printed(key, "label")) for key in PHONES)
+
+    def _guarded(self, run: Callable[..., None], *args: Any) -> None:
+        try:
+            run(*args)
+        except Exception as error:  # noqa: BLE001 - told by the thread that joins
+            self._errors.append(f"{type(error).__name__}: {error}")
+
+    def _raise_errors(self) -> None:
+        if self._errors:
+            raise RetryableError("; ".join(self._errors))
