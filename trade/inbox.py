@@ -69,6 +69,11 @@ class Entry:
     other: str | None = None
 
     @property
+    def key(self) -> str:
+        """What tells this entry from every other; a fact's id alone is unique only in its document."""
+        return f"{self.subject}/{self.fact}/{self.code}"
+
+    @property
     def zh(self) -> str:
         return ENTRIES[self.code].zh
 
@@ -78,15 +83,15 @@ class Entry:
 
 
 def inbox(states: Iterable[tuple[str, State]], device: int | None = None) -> list[Entry]:
-    """Return the entries of one device's own actions, None: of everybody's (a supervisor's list), each fact and code once.
+    """Return the entries of one device's own actions, None: of everybody's (a supervisor's list), each once.
 
     `states` are (subject, state) of any subjects, as `MARKET_DAY.fold` returned them.
     """
-    found: dict[tuple[str, str], Entry] = {}
+    found: dict[str, Entry] = {}
     for subject, state in states:
         for entry in entries_of(subject, state):
             if device is None or entry.device == device:
-                found.setdefault((entry.fact, entry.code), entry)
+                found.setdefault(entry.key, entry)
     return list(found.values())
 
 

@@ -142,3 +142,14 @@ def test_every_entry_has_its_words() -> None:
 
 def test_an_unknown_subject_has_no_entries() -> None:
     assert inbox([("boat:1", {}), ("stall:a/b/c", {"answers": []})]) == []
+
+
+def test_the_same_number_of_two_documents_is_two_entries_and_of_one_subject_in_two_documents_one() -> None:
+    first, second = start(), start()
+    for day in (first, second):
+        day.say(ANNA, bought())
+        day.say(BO, bought(B1))
+    other = second.task()
+    entries = inbox([(T, first.task()), (T, first.task()), ("task:T1002-1", other)], BO)
+    assert len({entry.fact for entry in entries}) == 1
+    assert len({entry.key for entry in entries}) == len(entries) == 2
