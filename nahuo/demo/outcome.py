@@ -106,15 +106,12 @@ def _add_delivered(check: Check, server: Server, scene: Scene) -> Check:
         held = {bytes(row.digest) for row in conn.execute(select(s.envelope.c.digest))}
         refused = {bytes(row.stored) for row in conn.execute(select(s.quarantine.c.stored))}
     for key in scene.devices:
-        with sqlite3.connect(scene.folder / key / "replica.db") as conn:
-            number = json.loads(conn.execute("SELECT value FROM setting WHERE name = 'number'").fetchone()[0])
-            for document, seq, stored in conn.execute(
-                "SELECT document, seq, stored FROM envelope WHERE device = ?", (number,)
-            ):
+        with closing(sqlite3.connect(scene.folder / key / "replica.db")) as replica:
+            own = "SELECT document, seq, stored FROM envelope WHERE device = (SELECT value + 0 FROM setting WHERE name = 'number')"
+            for document, seq, stored in replica.execute(own):
                 check.expect(
                     digest_of(stored) in held or stored in refused, f"{key}: {document} seq {seq} never arrived"
                 )
-        conn.close()
     return check
 
 
