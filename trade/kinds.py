@@ -333,7 +333,7 @@ class Person(BaseModel):
     id: Word
     name: Word
     pin_salt: Word
-    pin_hash: Word
+    pin_hash: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     """Hex of scrypt(PIN, salt, n=2**14, r=8, p=1, 32 bytes)."""
 
 
