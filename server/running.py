@@ -37,13 +37,19 @@ class Running:
     """What `server.pages.asking.Serving` asks for, over an opened installation."""
 
     def __init__(
-        self, server: Server, *, clock_ms: Callable[[], int] = wall_clock_ms, trouble: Callable[[], str] = str
+        self,
+        server: Server,
+        *,
+        clock_ms: Callable[[], int] = wall_clock_ms,
+        trouble: Callable[[], str] = str,
+        connected: Callable[[], frozenset[int]] = frozenset,
     ) -> None:
         self.server = server
         self.store: Store = server.store
         self.accounts = Accounts(server.store.engine)
         self._clock_ms = clock_ms
         self._trouble = trouble
+        self._connected = connected
         self.reports: Mapping[int, Mapping[str, Any]] = {}
         """{device: what it last reported of itself}: `waiting`, `since_ms`, `clock_ms`, `received_ms`."""
 
@@ -55,6 +61,10 @@ class Running:
     def zone_name(self) -> str:
         """The platform's time zone."""
         return self.server.zone
+
+    def connected(self) -> frozenset[int]:
+        """The devices whose link is up now; on the event loop only."""
+        return self._connected()
 
     def trouble(self) -> str:
         """Why the server could not write last time; empty while all is well."""

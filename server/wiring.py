@@ -8,8 +8,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from fastapi import FastAPI
+from sqlalchemy import update
 from starlette.websockets import WebSocket
 
+from server import schema as s
 from server.authority import Authority
 from server.installation import open_server
 from server.running import Running, wall_clock_ms
@@ -17,6 +19,8 @@ from server.sync_endpoint import SyncPorts, serve_sync
 from server.sync_ports import SyncDesk
 from server.writer import Writer
 from sync_core.hub import Hub
+
+SEEN_SECONDS = 20.0
 
 
 @asynccontextmanager
@@ -29,18 +33,39 @@ async def open_running(app: FastAPI, *, data: Path, database: str | None, synchr
     authority = Authority(server)
     writer = Writer(server.store, authority, now_ms=wall_clock_ms, on_commit=hub.committed)
     server.store.wake = writer.nudge
-    running = Running(server, trouble=lambda: writer.failure)
+
+    def connected() -> frozenset[int]:
+        return frozenset(connection.device for connection in hub.connections() if connection.device >= 0)
+
+    running = Running(server, trouble=lambda: writer.failure, connected=connected)
     await asyncio.to_thread(running.accounts.create_tables)
     desk = SyncDesk(server, now_ms=wall_clock_ms)
     running.reports = desk.reports
     app.state.serving = running
     app.state.sync_ports = desk.ports(hub, writer)
     writer.start(asyncio.get_running_loop())
+    noting = asyncio.create_task(_note_seen(running))
     try:
         yield running
     finally:
+        noting.cancel()
         await asyncio.to_thread(writer.stop)
         server.store.close()
+
+
+async def _note_seen(running: Running) -> None:
+    """Keep "last seen" true for links that stay up for hours: what a close must warn of (D9)."""
+    while True:
+        await asyncio.sleep(SEEN_SECONDS)
+        numbers = running.connected()
+        if numbers:
+            await asyncio.to_thread(_write_seen, running, numbers)
+
+
+def _write_seen(running: Running, numbers: frozenset[int]) -> None:
+    column = s.device.c
+    with running.store.outside_writer() as conn:
+        conn.execute(update(s.device).where(column.number.in_(numbers)).values(seen_ms=running.clock_ms()))
 
 
 async def sync(socket: WebSocket) -> None:

@@ -97,7 +97,7 @@ def decisions(asking: SignedInAsking) -> Response:
 def devices(asking: Platform) -> Response:
     """All devices with their lag."""
     with asking.serving.store.reading() as conn:
-        return _json({"devices": reads_platform.devices(conn, asking.now_ms)})
+        return _json({"devices": asking.devices(conn)})
 
 
 @router.get("/overview")

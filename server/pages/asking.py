@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import datetime as dt
 import secrets
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Protocol, TypeVar
 
 from fastapi import Depends, Request
+from sqlalchemy import Connection
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from server.auth import Account, Accounts, SignedIn, WebRole, form_token
-from server.pages import frame
+from server.pages import frame, reads_platform
 from server.pages.frame import NotAllowedError, SignInNeededError
 from server.store import Store
 
@@ -44,7 +45,7 @@ class Serving(Protocol):
 
     accounts: Accounts
     store: Store
-    embedders: Sequence[str]
+    reports: Mapping[int, Mapping[str, Any]]
 
     def clock_ms(self) -> int:
         """The instant."""
@@ -61,6 +62,10 @@ class Serving(Protocol):
 
     def outcome(self, command: int, *, by: str) -> Shown | None:
         """What became of a command of that person; nobody else's."""
+        ...
+
+    def connected(self) -> frozenset[int]:
+        """The devices whose link is up now; on the event loop only."""
         ...
 
     def trouble(self) -> str:
@@ -84,6 +89,8 @@ class Asking:
     serving: Serving
     session: SignedIn | None
     now_ms: int
+    connected: frozenset[int] = frozenset()
+    """Devices whose link is up, as the event loop saw it when the request came."""
 
     @property
     def account(self) -> Account:
@@ -156,6 +163,10 @@ class Asking:
         """An instant whole, in the pages' zone: `2026-11-22 20:53:01`."""
         return dt.datetime.fromtimestamp(at_ms / 1000, tz=self.zone).strftime("%Y-%m-%d %H:%M:%S")
 
+    def devices(self, conn: Connection) -> list[dict[str, Any]]:
+        """All devices with their lag, as of this request."""
+        return reads_platform.devices(conn, self.now_ms, connected=self.connected, reports=self.serving.reports)
+
     async def follow(self, command: Any, path: str) -> Response:
         """Carry out a command, then go on to `path` which shows the outcome; programs get it as JSON."""
         shown = await self.serving.carry_out(command, by=self.author)
@@ -197,7 +208,7 @@ async def find_session(request: Request) -> Asking:
             request.state.guest_form_token = form_token(request.state.new_guest)
     if request.method == "POST":
         frame.check_form(await request.form(), request)
-    return Asking(request, serving, session, now_ms)
+    return Asking(request, serving, session, now_ms, serving.connected())
 
 
 Anybody = Annotated[Asking, Depends(find_session)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Form
@@ -19,6 +20,7 @@ from server.pages.form_reading import make, plain, read_day, read_yuan
 from server.pages.frame import csv_cell, yuan
 from server.pages.problems import NotFoundError
 from server.pages.reads_orders import PAGE_ROWS
+from server.pages.telling import tell_fact
 from trade.kinds import PRICE_FEN_MAX
 
 router = APIRouter(prefix="/merchant")
@@ -67,7 +69,13 @@ def order(asking: Merchant, order_id: str) -> Response:
         entries = [line for line in statement(conn, found["merchant"]) if line.order == order_id]
         devices_out = reads.order_out(conn, order_id)
     return asking.show(
-        "order.html", base="/merchant", order=found, entries=entries, devices_out=devices_out, may_act=True
+        "order.html",
+        tell=partial(tell_fact, lang=asking.lang),
+        base="/merchant",
+        order=found,
+        entries=entries,
+        devices_out=devices_out,
+        may_act=True,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Form
@@ -17,6 +18,7 @@ from server.pages.form_reading import make, plain, read_count, read_day, read_yu
 from server.pages.merchant import PAGE_MAX, Ticked, Typed, statement_file
 from server.pages.problems import NotFoundError
 from server.pages.reads_orders import PAGE_ROWS
+from server.pages.telling import tell_fact
 from server.settings import read_settings
 from trade.kinds import PRICE_FEN_MAX
 
@@ -34,7 +36,7 @@ def overview(asking: Platform) -> Response:
             "figures": figures,
             "counts": reads.order_counts(conn, None),
             "discrepancies": reads_platform.discrepancies(conn)[0][:6],
-            "devices": [row for row in reads_platform.devices(conn, asking.now_ms) if row["behind"]],
+            "devices": [row for row in asking.devices(conn) if row["behind"]],
             "trouble": asking.serving.trouble(),
         }
     return asking.show("platform/overview.html", **values)
@@ -61,7 +63,15 @@ def order(asking: Platform, order_id: str) -> Response:
         if found is None:
             raise NotFoundError
         entries = [line for line in statement(conn, found["merchant"]) if line.order == order_id]
-    return asking.show("order.html", base=BASE, order=found, entries=entries, devices_out=[], may_act=False)
+    return asking.show(
+        "order.html",
+        tell=partial(tell_fact, lang=asking.lang),
+        base=BASE,
+        order=found,
+        entries=entries,
+        devices_out=[],
+        may_act=False,
+    )
 
 
 @router.get("/routes")
@@ -70,9 +80,7 @@ def routes(asking: Platform) -> Response:
     with asking.serving.store.reading() as conn:
         found = reads_platform.routes(conn)
         ready = reads_platform.ready_tasks(conn)
-        pickers = [
-            row for row in reads_platform.devices(conn, asking.now_ms) if row["role"] == "picker" and not row["ended"]
-        ]
+        pickers = [row for row in asking.devices(conn) if row["role"] == "picker" and not row["ended"]]
     return asking.show("platform/routes.html", routes=found, ready=ready, pickers=pickers)
 
 
@@ -92,9 +100,7 @@ def route(asking: Platform, document: str) -> Response:
         if found is None:
             raise NotFoundError
         tasks = reads_platform.route_tasks(conn, document)
-        pickers = [
-            row for row in reads_platform.devices(conn, asking.now_ms) if row["role"] == "picker" and not row["ended"]
-        ]
+        pickers = [row for row in asking.devices(conn) if row["role"] == "picker" and not row["ended"]]
     return asking.show("platform/route.html", route=found, tasks=tasks, pickers=pickers)
 
 
@@ -287,9 +293,7 @@ def trips(asking: Platform) -> Response:
         found = reads_platform.trips(conn)
         returned, more = reads.returns(conn, None)
         stock = reads.stock(conn, None)
-        runners = [
-            row for row in reads_platform.devices(conn, asking.now_ms) if row["role"] == "runner" and not row["ended"]
-        ]
+        runners = [row for row in asking.devices(conn) if row["role"] == "runner" and not row["ended"]]
     return asking.show(
         "platform/trips.html", base=BASE, trips=found, returns=returned, more=more, page=1, stock=stock, runners=runners
     )

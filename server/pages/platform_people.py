@@ -174,7 +174,7 @@ def read_cells(text: str) -> list[str]:
 
 def _devices_page(asking: Asking, made: Mapping[str, object] | None = None) -> Response:
     with asking.serving.store.reading() as conn:
-        found = reads_platform.devices(conn, asking.now_ms)
+        found = asking.devices(conn)
         codes = reads_platform.enrol_codes(conn, asking.now_ms)
         known = [row for row in reads_platform.people(conn) if row["ended_ms"] is None]
     return asking.show("platform/devices.html", devices=found, codes=codes, people=known, made=made)

@@ -6,9 +6,10 @@ Reads only; rows come back as plain dictionaries for templates. Amounts are fen,
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Mapping
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, Select, func, select
 
 from server import schema as s
 from server import schema_trade as st
@@ -25,8 +26,17 @@ def wallet(conn: Connection, merchant: str) -> Row:
     return {"available_fen": found.get(available_of(merchant), 0), "held_fen": found.get(held_of(merchant), 0)}
 
 
-def devices(conn: Connection, now_ms: int) -> list[Row]:
-    """Return all devices with their lag: last seen, last word, what the authority has not read yet, tasks they hold."""
+def devices(
+    conn: Connection,
+    now_ms: int,
+    *,
+    connected: Collection[int] = (),
+    reports: Mapping[int, Mapping[str, Any]] | None = None,
+) -> list[Row]:
+    """Return all devices with their lag: last seen, last word, what waits on them, what the authority has not read, tasks they hold.
+
+    `connected` are the numbers whose link is up now, `reports` what devices last said of themselves.
+    """
     found = rows(conn, select(s.device).order_by(s.device.c.number))
     last_word: dict[int, int] = {}
     accepted: dict[int, int] = {}
@@ -34,23 +44,18 @@ def devices(conn: Connection, now_ms: int) -> list[Row]:
         select(s.envelope.c.device, func.max(s.envelope.c.received_ms), func.count()).group_by(s.envelope.c.device)
     ):
         last_word[number], accepted[number] = at_ms, envelopes
-    read = {
-        number: int(seq or 0)
-        for number, seq in conn.execute(select(s.writer.c.device, func.sum(s.writer.c.seq)).group_by(s.writer.c.device))
-    }
-    out: dict[int, int] = dict(
-        conn.execute(
-            select(st.task.c.device, func.count())
-            .where(st.task.c.status.in_(("out", "recalled")))
-            .group_by(st.task.c.device)
-        )
+    read = _by_number(conn, select(s.writer.c.device, func.sum(s.writer.c.seq)).group_by(s.writer.c.device))
+    out = _by_number(
+        conn,
+        select(st.task.c.device, func.count())
+        .where(st.task.c.status.in_(("out", "recalled")))
+        .group_by(st.task.c.device),
     )
-    refused: dict[int, int] = dict(
-        conn.execute(
-            select(s.quarantine.c.device, func.count())
-            .where(s.quarantine.c.resolved_ms.is_(None))
-            .group_by(s.quarantine.c.device)
-        )
+    refused = _by_number(
+        conn,
+        select(s.quarantine.c.device, func.count())
+        .where(s.quarantine.c.resolved_ms.is_(None))
+        .group_by(s.quarantine.c.device),
     )
     for one in found:
         number = one["number"]
@@ -61,7 +66,16 @@ def devices(conn: Connection, now_ms: int) -> list[Row]:
         one["tasks_out"] = out.get(number, 0)
         one["refused"] = refused.get(number, 0)
         one["ended"] = one["revoked_ms"] is not None or one["written_off_ms"] is not None
-        one["behind"] = not one["ended"] and (one["seen_ms"] is None or now_ms - one["seen_ms"] > BEHIND_MS)
+        report = (reports or {}).get(number, {})
+        one["connected"] = number in connected
+        one["waiting"] = report.get("waiting")
+        said_ms, heard_ms = report.get("clock_ms"), report.get("received_ms")
+        one["clock_off_s"] = None if said_ms is None or heard_ms is None else (said_ms - heard_ms) // 1000
+        one["behind"] = (
+            not one["connected"]
+            and not one["ended"]
+            and (one["seen_ms"] is None or now_ms - one["seen_ms"] > BEHIND_MS)
+        )
         one.pop("public_key")
     return found
 
@@ -271,6 +285,10 @@ def figures(conn: Connection, now_ms: int) -> Row:
             for place, number in conn.execute(select(st.piece.c.place, func.count()).group_by(st.piece.c.place))
         },
     }
+
+
+def _by_number(conn: Connection, query: Select[Any]) -> dict[int, int]:
+    return {int(number or 0): int(amount or 0) for number, amount in conn.execute(query)}
 
 
 def _order_of(conn: Connection, kind: str, subject: str) -> str | None:

@@ -165,6 +165,14 @@ REFUSED_REASON: Mapping[str, Word] = {
     "other": Word("其他", "other"),
 }
 
+RECALL: Mapping[str, Word] = {
+    "closed": Word("订单关闭", "order closed"),
+    "refund": Word("买家退款", "buyer's refund"),
+    "reassigned": Word("改派别人", "given to another device"),
+    "stall_changed": Word("换了档口", "another stall"),
+    "delisted": Word("下架", "delisted"),
+}
+
 OUTCOME: Mapping[str, Word] = {
     "keeps": Word("归本单", "serves this order", "go"),
     "second": Word("重复购买", "second purchase", "wait"),
