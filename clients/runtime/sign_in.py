@@ -108,7 +108,7 @@ class SignIn:
         if wait_ms > 0:
             raise RefusedError("sign_in.wait", str(-(-wait_ms // 1000)))
         # A name nobody bears costs the same work as a wrong PIN.
-        salt, expected = (found["pin_salt"], found["pin_hash"]) if found is not None else ("none", "00" * 32)
+        salt, expected = (found["pin_salt"], found["pin_hash"]) if found is not None else ("00" * 16, "00" * 32)
         fits = hmac.compare_digest(hash_pin(pin, salt), str(expected).lower())
         with self._database.transaction() as conn:
             if found is None or not fits:
@@ -128,5 +128,9 @@ class SignIn:
 
 
 def hash_pin(pin: str, salt: str) -> str:
-    """Return the hash the device document holds: scrypt, n=2**14, r=8, p=1, 32 bytes, hex."""
-    return hashlib.scrypt(pin[:PIN_LENGTH_MAX].encode(), salt=salt.encode(), n=2**14, r=8, p=1, dklen=32).hex()
+    """Return the hash the device document holds: scrypt, n=2**14, r=8, p=1, 32 bytes, hex; `salt` is hex too."""
+    try:
+        salt_bytes = bytes.fromhex(salt)
+    except ValueError:
+        return ""
+    return hashlib.scrypt(pin[:PIN_LENGTH_MAX].encode(), salt=salt_bytes, n=2**14, r=8, p=1, dklen=32).hex()

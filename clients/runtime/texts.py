@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from clients.runtime.texts_warehouse import WAREHOUSE, WAREHOUSE_ERRORS
+
 TEXTS: Final[dict[str, tuple[str, str]]] = {
     "app.name": ("拿货", "Nahuo"),
     "yes": ("出来了", "Yes"),
@@ -259,3 +261,5 @@ ERRORS: Final[dict[str, tuple[str, str]]] = {
     "printer.bad_job": ("这张不在这个状态，刷新看看", "This label is in another state by now"),
 }
 TEXTS.update(FACTS)
+TEXTS.update(WAREHOUSE)
+ERRORS.update(WAREHOUSE_ERRORS)

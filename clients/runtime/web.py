@@ -161,9 +161,16 @@ class Frame:
         return self.perform_form(request, form, run, back=back, person_needed=person_needed)
 
     def perform_form(
-        self, request: Request, form: Form, run: Callable[[Form], Done], *, back: str, person_needed: bool = True
+        self,
+        request: Request,
+        form: Form,
+        run: Callable[[Form], Done],
+        *,
+        back: str,
+        person_needed: bool = True,
+        refused: Callable[[NahuoError], Response] | None = None,
     ) -> Response:
-        """`perform` for a form that was read already."""
+        """`perform` for a form that was read already; `refused` shows a refusal to a person in its own way."""
         if person_needed:
             if self.node.sign_in.person() is None:
                 return self.ask_to_sign_in(request)
@@ -176,6 +183,9 @@ class Frame:
                     raise
                 done, again = self.once(form, run)
         except NahuoError as error:
+            if refused is not None:
+                shown = refused(error)
+                return self.fail(request, error, back=back) if wants_json(request.headers) else shown
             return self.fail(request, error, back=back)
         if wants_json(request.headers):
             return JSONResponse({"ok": True, "again": again, **done.answer})

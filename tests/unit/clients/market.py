@@ -217,7 +217,7 @@ def open_bench(folder: Path, *, client: Literal["field", "warehouse"], server: S
 
 def scope(documents: list[str], client: str) -> kinds.DeviceScope:
     """Return what the server lets the device do, with one person whose PIN is `PIN`."""
-    person = kinds.Person(id="p1", name="小王", pin_salt="salt1", pin_hash=hash_pin(PIN, "salt1"))
+    person = kinds.Person(id="p1", name="小王", pin_salt="5a" * 16, pin_hash=hash_pin(PIN, "5a" * 16))
     role = kinds.Role.PICKER if client == "field" else kinds.Role.WAREHOUSE
     return kinds.DeviceScope(
         role=role, organisation="platform", documents=documents, people=[person], terminal_name="一号台"
