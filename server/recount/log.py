@@ -15,6 +15,7 @@ from sqlalchemy import Connection, select
 from server import schema as s
 from sync_core import gate
 from sync_core.check import Check
+from sync_core.document import Document
 from sync_core.facts import (
     Admission,
     Envelope,
@@ -67,6 +68,7 @@ def read_log(conn: Connection, trade: Trade, verifier_of: VerifierOf) -> tuple[L
         _read_document(again, document, rows, trade, verifier_of, chains)
     for row in conn.execute(select(s.quarantine)):
         chains.expect(bool(row.code and row.detail), f"quarantine {row.id} has no reason")
+    merged = _merge_natively(by_document)
     shuffled = _fold_all(again, trade)
     stored_rows = _compare_states(conn, again)
     for document, rows in by_document.items():
@@ -74,7 +76,7 @@ def read_log(conn: Connection, trade: Trade, verifier_of: VerifierOf) -> tuple[L
             (subject, canonical_json(state).decode()) for (d, subject), state in again.states.items() if d == document
         )
         again.hashes[document] = hash_document(rows, states)
-    return again, [chains, shuffled, stored_rows]
+    return again, [chains, merged, shuffled, stored_rows]
 
 
 def _read_document(
@@ -125,6 +127,27 @@ def _place_all(envelopes: list[Envelope]) -> list[PlacedFact]:
         basis[envelope.device] = whole_basis(basis.get(envelope.device, {}), envelope)
         placed += place(envelope, basis=basis[envelope.device], admission=admission_of(envelope.device, admissions))
     return placed
+
+
+def _merge_natively(by_document: Mapping[str, list[tuple[int, int, bytes]]]) -> Check:
+    """Let the CRDT library merge each document from updates in another order: it must hold the log's envelopes and nothing else."""
+    check = Check(name="yjs", what="each document, merged by the CRDT library in any order, is the log")
+    rng = random.Random(4)
+    for document, rows in by_document.items():
+        groups = [group for run in gate.group_runs(rows) for group in gate.split_runs([run], bytes_max=16_384)]
+        rng.shuffle(groups)
+        merged = Document()
+        for group in (*groups, *groups[:2]):
+            merged.apply(group)
+        expected = dict(sorted((f"{device}.{seq}", stored) for device, seq, stored in rows))
+        check.checked += len(rows)
+        if merged.envelopes() != expected:
+            check.faults.append(f"{document}: the merged document differs from the log")
+        vector = {device: seq for device, seq, _ in rows}
+        check.expect(
+            merged.vector() == vector, f"{document}: its state vector is {merged.vector()}, the log's {vector}"
+        )
+    return check
 
 
 def _fold_all(again: LogAgain, trade: Trade) -> Check:
