@@ -1,0 +1,179 @@
+"""A server as its operator meets it: real processes, real files, kill -9, backup while it works, restore, recount."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from nahuo.demo.hands import Desk
+from nahuo.demo.processes import Actor
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+WRONG = EXAMPLES / "wrong"
+PASSWORD = "correct-horse-battery"
+SHOP = "小满女装"
+
+
+def nahuo(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run one command to its end."""
+    line = [sys.executable, "-m", "nahuo", *map(str, words)]
+    return subprocess.run(line, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=120, check=False)
+
+
+def free_port() -> int:
+    """Return a port nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A server's folder as `nahuo init` makes it."""
+    done = nahuo("init", "--data", tmp_path / "server", "--admin", "wang", "--password", PASSWORD)
+    assert done.returncode == 0, done.stderr
+    return tmp_path / "server"
+
+
+@pytest.fixture
+def server(folder: Path) -> Iterator[Actor]:
+    """The server of that folder, running."""
+    arguments = ["server", "--data", str(folder), "--port", str(free_port())]
+    actor = Actor(name="server", arguments=arguments, log=folder.parent / "server.log")
+    actor.start()
+    actor.wait()
+    yield actor
+    actor.stop()
+
+
+@pytest.fixture
+def desk(server: Actor) -> Iterator[Desk]:
+    """The administrator, signed in, with a merchant and his shop made."""
+    admin = Desk(server.url, name="wang", password=PASSWORD)
+    admin.sign_in()
+    admin.need("/platform/merchants", id="xiaoman", name="小满")
+    admin.need("/platform/merchants/xiaoman/shops", shop=SHOP, courier="中通快递")
+    admin.need("/platform/merchants/xiaoman/top-up", amount="5000", key="bank-1", note="")
+    yield admin
+    admin.close()
+
+
+def test_the_server_answers_and_ends_when_told(server: Actor) -> None:
+    assert httpx.get(f"{server.url}/api/health", trust_env=False).json() == {"ok": True}
+    assert server.process is not None
+    server.process.send_signal(signal.SIGTERM)
+    assert server.process.wait(15) == 0
+
+
+def test_a_taken_port_is_said_in_one_line(server: Actor, folder: Path, tmp_path: Path) -> None:
+    port = server.url.rpartition(":")[2]
+    done = nahuo("server", "--data", folder, "--port", port)
+    assert done.returncode == 1
+    assert "choose another with --port" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_init_never_overwrites(folder: Path) -> None:
+    key = (folder / "server.key").read_bytes()
+    done = nahuo("init", "--data", folder, "--admin", "li", "--password", PASSWORD)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert (folder / "server.key").read_bytes() == key
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--password", "short"), "8"),
+        (("--password", PASSWORD, "--zone", "Moon/Base"), "time zone"),
+        ((), "NAHUO_PASSWORD"),
+    ],
+)
+def test_init_refuses_and_can_be_tried_again(tmp_path: Path, words: tuple[str, ...], told: str) -> None:
+    refused = nahuo("init", "--data", tmp_path / "s", "--admin", "wang", *words)
+    assert refused.returncode == 1
+    assert told in refused.stderr
+    assert nahuo("init", "--data", tmp_path / "s", "--admin", "wang", "--password", PASSWORD).returncode == 0
+
+
+@pytest.mark.usefixtures("desk")
+def test_import_from_the_command_line(folder: Path) -> None:
+    pair = (WRONG / "good-ExportOrderList.csv", WRONG / "good-ExportOrderDetailList.csv")
+    first = nahuo("import", "--data", folder, "--shop", SHOP, *pair)
+    assert first.returncode == 0, first.stderr
+    assert first.stdout.startswith("2 orders new")
+    again = nahuo("import", "--data", folder, "--shop", SHOP, *pair)
+    assert again.stdout.startswith("0 orders new, 0 changed, 2 as before")
+    wrong = nahuo("import", "--data", folder, "--shop", SHOP, WRONG / "spreadsheet-number-ExportOrderList.csv", pair[1])
+    assert wrong.returncode == 1
+    assert "row 2" in wrong.stdout
+    assert "export it again" in wrong.stdout
+
+
+@pytest.mark.usefixtures("desk")
+def test_an_import_left_while_the_server_is_down_is_read_once_when_it_runs(server: Actor, folder: Path) -> None:
+    pair = (EXAMPLES / "ExportOrderList-2026-11-20.csv", EXAMPLES / "ExportOrderDetailList-2026-11-20.csv")
+    server.kill()
+    left = nahuo("import", "--data", folder, "--shop", SHOP, "--wait", "0", *pair)
+    assert "left for the server" in left.stdout
+    server.start()
+    server.wait()
+    again = nahuo("import", "--data", folder, "--shop", SHOP, *pair)
+    assert again.stdout.startswith("0 orders new, 0 changed, "), again.stdout
+    for _ in range(2):
+        server.kill()
+        server.start()
+        server.wait()
+    verdict = nahuo("verify", folder, "--json")
+    assert verdict.returncode == 0, verdict.stdout
+    assert json.loads(verdict.stdout)["ok"] is True
+
+
+@pytest.mark.usefixtures("desk")
+def test_backup_of_a_running_server_restores_under_a_new_number(server: Actor, folder: Path, tmp_path: Path) -> None:
+    backup = nahuo("backup", "--data", folder, "--to", tmp_path / "b.tar")
+    assert backup.returncode == 0, backup.stderr
+    restored = tmp_path / "restored"
+    assert nahuo("restore", "--from", tmp_path / "b.tar", "--data", restored).returncode == 0
+    assert not (restored / "install.token").exists()
+    server.stop()
+    again = Actor(
+        name="restored", arguments=["server", "--data", str(restored), "--port", "0"], log=tmp_path / "restored.log"
+    )
+    again.start()
+    try:
+        again.wait()
+        admin = Desk(again.url, name="wang", password=PASSWORD)
+        admin.sign_in()
+        assert admin.see("/api/wallet", merchant="xiaoman")["lines"]
+        admin.close()
+        status = json.loads(nahuo("status", "--data", restored, "--json").stdout)
+    finally:
+        again.stop()
+    assert (status["kind"], status["name"]) == ("server", "number 1")
+
+
+@pytest.mark.usefixtures("desk")
+def test_status_and_verify_of_a_running_server(folder: Path) -> None:
+    status = nahuo("status", "--data", folder)
+    assert status.returncode == 0, status.stderr
+    assert "envelopes to decide      0" in status.stdout
+    verdict = nahuo("verify", folder)
+    assert verdict.returncode == 0, verdict.stdout
+    assert "all hold" in verdict.stdout
+
+
+def test_a_wrong_password_is_refused_and_slowed(server: Actor) -> None:
+    answers = [
+        httpx.post(f"{server.url}/api/session", json={"name": "wang", "password": "wrong"}, trust_env=False).status_code
+        for _ in range(7)
+    ]
+    assert answers[0] == 401
+    assert answers[-1] == 429
