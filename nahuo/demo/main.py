@@ -45,8 +45,8 @@ def _headless(chosen: argparse.Namespace) -> int:
 
     with tempfile.TemporaryDirectory(prefix="nahuo-day-") as folder:
         root = Path(folder)
-        files = _make_orders(root / "orders", orders=chosen.orders, seed=chosen.seed)
-        scene = Scene(folder=root / "scene", ports=_free_ports())
+        files = make_orders(root / "orders", orders=chosen.orders, seed=chosen.seed)
+        scene = Scene(folder=root / "scene", ports=free_ports())
         day = Day(scene, seed=chosen.seed, tell=tell)
         failure: NahuoError | None = None
         try:
@@ -78,7 +78,7 @@ def _headless(chosen: argparse.Namespace) -> int:
     return 0
 
 
-def _make_orders(out: Path, *, orders: int, seed: int) -> list[Path]:
+def make_orders(out: Path, *, orders: int, seed: int) -> list[Path]:
     """Write a morning's file pair by the examples' generator."""
     out.mkdir(parents=True)
     generator = examples() / "make_examples.py"
@@ -97,7 +97,7 @@ def _show_logs(scene: Scene) -> None:
                 print(f"--- {actor.name}\n{tail}", file=sys.stderr)
 
 
-def _free_ports() -> dict[str, int]:
+def free_ports() -> dict[str, int]:
     """Return a free port for each process; taken together, so that no two are the same."""
     listeners = [open_listener("127.0.0.1", 0) for _ in ROLES]
     ports = {role: int(listener.getsockname()[1]) for role, listener in zip(ROLES, listeners, strict=True)}
