@@ -43,7 +43,7 @@ def test_a_phone_killed_while_buying_loses_nothing_it_showed_as_done(scene: Scen
         buyer = threading.Thread(target=_buy_until_it_dies, args=(scene, "phone1", done, stop))
         buyer.start()
         before = len(done)
-        _until(lambda at=before: len(done) > at or not buyer.is_alive())  # type: ignore[misc]
+        _until(lambda at=before, thread=buyer: len(done) > at or not thread.is_alive())
         time.sleep(rng.random() * 0.05)
         scene.devices["phone1"].client.kill()
         stop.set()
@@ -71,7 +71,7 @@ def test_a_server_killed_in_the_rush_gets_all_in_the_end(scene: Scene) -> None:
         scene.restart_server()
     for key in ("phone1", "phone2"):
         scene.hands[key].signal(True)
-        _until(lambda k=key: scene.hands[k].see("/pulse")["waiting"] == 0)  # type: ignore[misc]
+        _until(lambda k=key: scene.hands[k].see("/pulse")["waiting"] == 0)
     held = {row["code"] for row in _pieces_on_the_server(scene)}
     assert {piece for _, piece in done} <= held
 
