@@ -166,6 +166,9 @@ def _add_proof(commands: Any) -> None:
     sim.add_argument(
         "--seeds", type=_seeds, default=(1, 20), metavar="A:B", help="seeds A to B, or one seed (default 1:20)"
     )
+    sim.add_argument("--json", type=Path, metavar="FILE", help="write results, counters and trace hashes here as well")
+    sim.add_argument("--data", type=Path, metavar="DIR", help="keep each seed's folders here (default: deleted)")
+    sim.add_argument("--jobs", type=int, metavar="N", help="processes (default: one a processor)")
 
     bench = _command(commands, "bench", _run_bench, "measure, and print the figures beside the budgets")
     bench.add_argument("--json", type=Path, metavar="FILE", help="write the figures here as well")

@@ -1,0 +1,212 @@
+"""Merchants and the platform in the simulation: they leave commands as their pages do, at moments that suit nobody."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Sequence
+from typing import Any, Final, Literal
+
+from sqlalchemy import select
+
+from nahuo.sim.physical import Physical
+from nahuo.sim.server_node import ServerNode
+from nahuo.sim.terminals import Packer
+from nahuo.sim.world import World
+from server import commands as c
+from server import schema as s
+from server import schema_trade as st
+
+Choice = Literal["again", "requote", "close_line", "change_stall", "delist"]
+CHOICES: Final[tuple[Choice, ...]] = ("again", "requote", "close_line", "change_stall", "delist")
+MERCHANTS = ("M1", "M2")
+SHOPS = {"shop-1": "M1", "shop-2": "M2"}
+STALLS = (("国大", "3F", "315"), ("国大", "3F", "317"), ("国大", "B1", "203"), ("女人街", "B1", "21"))
+HEADINGS = "order_no,product_code,colour,size,quantity,title,buyer,receiver_name,receiver_phone,receiver_address,message,memo,status"
+
+
+def order_file(world: World, first: int, count: int) -> c.OrderFile:
+    """Return a plain file of `count` orders, numbered from `first`."""
+    random = world.random
+    lines = [HEADINGS]
+    for number in range(first, first + count):
+        for line in range(random.choice((1, 1, 1, 2))):
+            market, floor, stall = random.choice(STALLS)
+            quote = random.choice((25, 39, 65))
+            code = f"{market}_{floor}-{stall}_P{quote}_{8800 + random.randrange(4) + line * 10}#"
+            quantity = random.choice((1, 1, 1, 2))
+            lines.append(
+                f"SO{number:06d},{code},黑,M,{quantity},衫,b{number},王芳,13800000000,广东省 广州市 某路{number}号,,,paid"
+            )
+    return c.OrderFile(name="orders.csv", content=base64.b64encode("\n".join(lines).encode()).decode())
+
+
+class Office:
+    """All who sit at a desk."""
+
+    def __init__(
+        self,
+        world: World,
+        server: ServerNode,
+        physical: Physical,
+        *,
+        pickers: Sequence[int],
+        runner: int | None,
+        packer: Packer,
+    ) -> None:
+        self.world = world
+        self._server = server
+        self._physical = physical
+        self._pickers = tuple(pickers)
+        self._runner = runner
+        self._packer = packer
+        self._orders = 0
+        self._topups = 0
+        self._returned: set[str] = set()
+        self._trip_open = False
+        self.written_off: list[int] = []
+
+    def turn(self) -> None:
+        """Leave one command."""
+        if self._server.down:
+            return
+        draw = self.world.random.random()
+        if draw < 0.10:
+            self.import_orders(self.world.random.randrange(1, 3))
+        elif draw < 0.16:
+            self.top_up()
+        elif draw < 0.34:
+            self.give(c.RoutesAssign())
+        elif draw < 0.50:
+            self._close()
+        elif draw < 0.56:
+            self._refund()
+        elif draw < 0.80:
+            self._decide()
+        elif draw < 0.88:
+            self._reassign()
+        elif draw < 0.96:
+            self._return()
+        elif draw < 0.98:
+            self.give(c.DayClose())
+        elif self.world.random.random() < 0.1:
+            self._write_off()
+
+    def give(self, command: c.Command) -> None:
+        """Leave a command and count it."""
+        if self._server.command(command, by="platform:office") is not None:
+            self.world.sometimes(f"command_{command.KIND}")
+
+    def import_orders(self, count: int) -> None:
+        """Bring a file in; now and then the same one twice."""
+        shop = self.world.random.choice(sorted(SHOPS))
+        file = order_file(self.world, 1 + self._orders, count)
+        self._orders += count
+        for _ in range(self.world.random.choice((1, 1, 2))):
+            self.give(c.OrdersImport(shop=shop, files=[file]))
+
+    def top_up(self) -> None:
+        """Money comes in, told twice by a nervous bank."""
+        self._topups += 1
+        command = c.TopUp(merchant=self.world.random.choice(MERCHANTS), amount_fen=20_000, key=f"bank-{self._topups}")
+        for _ in range(self.world.random.choice((1, 2))):
+            self.give(command)
+
+    # --- what is there to decide about --------------------------------------------------------------------------------------
+
+    def _rows(self, query: Any) -> list[Any]:
+        with self._server.store.reading() as conn:
+            return list(conn.execute(query).all())
+
+    def _one(self, query: Any) -> Any:
+        rows = self._rows(query)
+        return self.world.random.choice(rows) if rows else None
+
+    def _close(self) -> None:
+        o = st.shop_order.c
+        order = self._one(select(o.id).where(o.status.in_(("ready", "out", "money"))).order_by(o.number))
+        if order is not None:
+            self.give(c.OrderClose(order=order.id, reason="买家不要了"))
+
+    def _refund(self) -> None:
+        o = st.shop_order.c
+        order = self._one(select(o.id, o.refund_open).where(o.status.in_(("ready", "out"))).order_by(o.number))
+        if order is not None:
+            self.give(c.RefundWithdrawn(order=order.id) if order.refund_open else c.RefundAsked(order=order.id))
+
+    def _decide(self) -> None:
+        d = st.decision.c
+        question = self._one(select(d.kind, d.subject, d.detail).where(d.resolved_ms.is_(None)).order_by(d.id))
+        if question is not None:
+            self.decide(question.kind, question.subject)
+
+    def decide(self, kind: str, subject: str) -> None:
+        """Answer one open question."""
+        name = subject.partition(":")[2]
+        random = self.world.random
+        match kind:
+            case "ask":
+                self.give(c.AskAnswer(task=name, accepted=random.random() < 0.6))
+            case "over_cap":
+                self.give(c.OverCapDecide(piece=name, accepted=random.random() < 0.5))
+            case "refund":
+                self.give(c.RefundDecide(piece=name, choice=random.choice(("accept", "claim"))))
+            case "answer" | "bounce":
+                choice: Choice = random.choice(CHOICES)
+                quote = random.choice((3_000, 4_500, 7_000)) if choice == "requote" else None
+                code = "国大_3F-317_P39_8801#" if choice == "change_stall" else None
+                self.give(c.TaskDecide(task=name, choice=choice, quote_fen=quote, code=code))
+            case _:
+                pass
+
+    def _reassign(self) -> None:
+        t = st.task.c
+        task = self._one(select(t.id, t.device).where(t.status.in_(("out", "answered", "asked"))).order_by(t.id))
+        if task is not None:
+            others = [number for number in self._pickers if number != task.device]
+            if others:
+                self.give(c.TaskReassign(task=task.id, device=self.world.random.choice(others)))
+
+    # --- returns ----------------------------------------------------------------------------------------------------------
+
+    def _return(self) -> None:
+        """A buyer sends back what he got; later a runner takes it to the stall."""
+        back = {garment.parcel for garment in self._physical.at("shipped")} - self._returned
+        if back:
+            parcel = self.world.random.choice(sorted(back))
+            self._returned.add(parcel)
+            courier_no = f"YT9{parcel[1:]:>09}".replace(" ", "0")
+            self.give(c.ReturnExpected(order=f"O{parcel[1:]}", courier_no=courier_no))
+            self._packer.returns_expected.append(courier_no)
+            return
+        if self._runner is not None and next(self._physical.at("runner"), None) is not None:
+            self.give(c.TripOpen(device=self._runner, trip="bag-1"))
+
+    def _write_off(self) -> None:
+        if not self.written_off and len(self._pickers) > 1:
+            number = self._pickers[-1]
+            self.written_off.append(number)
+            self.give(c.DeviceWriteOff(device=number))
+
+    # --- the end of the day -------------------------------------------------------------------------------------------------
+
+    def close_everything_closable(self) -> None:
+        """After the storm: what nobody will ever decide is decided, so that the day can come to rest."""
+        for question in self._rows(
+            select(st.decision.c.kind, st.decision.c.subject)
+            .where(st.decision.c.resolved_ms.is_(None))
+            .order_by(st.decision.c.id)
+        ):
+            if question.kind in ("answer", "bounce"):
+                self.give(c.TaskDecide(task=question.subject.partition(":")[2], choice="close_line"))
+            else:
+                self.decide(question.kind, question.subject)
+
+    def refused_commands(self) -> dict[str, int]:
+        """Return {code: count} of the commands that were refused, for the counters."""
+        counted: dict[str, int] = {}
+        for row in self._rows(select(s.command.c.outcome).where(s.command.c.outcome.is_not(None))):
+            outcome = json.loads(row.outcome)
+            if not outcome.get("ok"):
+                counted[outcome.get("code", "?")] = counted.get(outcome.get("code", "?"), 0) + 1
+        return counted

@@ -1,0 +1,316 @@
+"""The simulated server: the real store, hub, authority and commands, in the writer's order, on the virtual clock.
+
+A shell like `server.writer` and `server.sync_endpoint` without threads and sockets: what arrived since the last commit shares the next
+one; a connection's next frame is read when its last one is committed; then the authority works until it has nothing left. The server may
+die inside the hub's transaction, behind its commit before anybody is told, and inside the authority's.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nahuo.sim.network import Wire
+from nahuo.sim.world import PowerCut, World
+from server import commands
+from server.authority import Authority
+from server.installation import Server, open_server
+from server.receivers import parcel_keys
+from server.sync_ports import SyncDesk
+from sync_core import session
+from sync_core.gate import Run
+from sync_core.hub import Connection, Hub, Submission, commit_batch, refusal_message
+from sync_core.session import Session, Side
+from trade.kinds import SCHEMA
+
+
+@dataclass(eq=False, slots=True)
+class Served:
+    """One connection at the hub's end."""
+
+    number: int
+    """Counts connections, so that they are served in the same order in every process."""
+    device: int
+    wire: Wire | None
+    talk: Session
+    connection: Connection
+    inbox: deque[bytes] = field(default_factory=deque)
+    waiting: bool = False
+    """A frame of this connection is being committed; the next is read after it."""
+    greeted: bool = False
+    silent: bool = False
+    woken: bool = False
+
+
+class ServerNode:
+    """The server's process and what survives its death."""
+
+    def __init__(self, world: World, folder: Path, *, key: bytes) -> None:
+        self._world = world
+        self._folder = folder
+        self._key = key
+        self.down = False
+        self.dirty = True
+        """There is something the authority has not looked at."""
+        self.connections: dict[int, Served] = {}
+        self._queue: list[tuple[Submission, Served]] = []
+        self._scheduled = False
+        self._count = 0
+        self._deciding = False
+        self.failures: list[str] = []
+        """Exceptions of the authority: our bugs; the run fails with the first."""
+        self._boot()
+
+    # --- life and death ---------------------------------------------------------------------------------------------------
+
+    def _boot(self) -> None:
+        self.server: Server = open_server(self._folder, synchronous="OFF", now_ms=self._world.wall_ms, seed=self._key)
+        self.store = self.server.store
+        self._watch_transactions()
+        self.hub = Hub(self.store)
+        self.authority = Authority(self.server)
+        self.desk = SyncDesk(self.server, now_ms=lambda: self._world.wall_ms)
+        self.store.wake = self.nudge
+        self.down = False
+        self.dirty = True
+        self._schedule()
+
+    def _watch_transactions(self) -> None:
+        """Give each outermost write transaction its points to die at."""
+        real = self.store.transaction
+        store = self.store
+
+        @contextmanager
+        def transaction() -> Iterator[Any]:
+            if store._writing is not None:
+                with real() as conn:
+                    yield conn
+                return
+            with real() as conn:
+                yield conn
+                self._power("server_inside", self._inside_chance())
+            self._power("server_after", self._world.faults.server_cut_after)
+
+        store.transaction = transaction  # type: ignore[method-assign]
+
+    def _inside_chance(self) -> float:
+        faults = self._world.faults
+        return faults.server_cut_deciding if self._deciding else faults.server_cut_inside
+
+    def _power(self, where: str, likely: float) -> None:
+        if self._world.chance(likely):
+            self._world.sometimes(f"crash_{'deciding' if self._deciding else 'hub'}_{where}")
+            raise PowerCut
+
+    def crash(self) -> None:
+        """The process is gone; what was committed stays. It starts again some time later."""
+        self._queue.clear()
+        for served in list(self.connections.values()):
+            if served.wire is not None:
+                served.wire.cut()
+        self.connections.clear()
+        self.down = True
+        self.store.close()
+        down_ms = self._world.random.randrange(500, self._world.storm_faults.server_down_ms_max + 501)
+        self._world.later(down_ms, "server boots", self._boot)
+
+    def close(self) -> None:
+        """End the run."""
+        if not self.down:
+            self.store.close()
+
+    # --- commands ---------------------------------------------------------------------------------------------------------
+
+    def command(self, command: commands.Command, *, by: str) -> int | None:
+        """Leave a command as a page does; None while the server is down."""
+        if self.down:
+            return None
+        return commands.submit(self.store, command, by=by, now_ms=self._world.wall_ms)
+
+    def carry_out(self, command: commands.Command, *, by: str) -> dict[str, Any]:
+        """Leave a command and let the authority do it at once: setting up before the day begins.
+
+        Raises:
+            RuntimeError: it was refused.
+        """
+        number = commands.submit(self.store, command, by=by, now_ms=self._world.wall_ms)
+        while self.authority.run_batch(self._world.wall_ms):
+            pass
+        outcome = commands.outcome(self.store, number)
+        if outcome is None or not outcome.get("ok"):
+            raise RuntimeError(f"{command.KIND} was not done: {outcome}")
+        return outcome
+
+    def nudge(self) -> None:
+        """There is a new command."""
+        self.dirty = True
+        self._schedule()
+
+    # --- connections ------------------------------------------------------------------------------------------------------
+
+    def connect(self, device: int, wire: Wire | None) -> Served:
+        """Take a connection that has shown a device's token; without a wire its answers go nowhere (a replay)."""
+        self._count += 1
+        talk = Session(Side.HUB, now_ms=self._world.now_ms)
+        number = self._count
+        connection = Connection(session=talk, device=device, wake=lambda: self._wake(number))
+        served = Served(number, device, wire, talk, connection)
+        self.connections[number] = served
+        return served
+
+    def lost(self, served: Served) -> None:
+        """The connection ended."""
+        if self.connections.pop(served.number, None) is not None:
+            self.hub.drop(served.connection)
+
+    def receive(self, served: Served, frame: bytes) -> None:
+        """A frame arrived on a connection."""
+        if self.down or served.number not in self.connections:
+            return
+        served.inbox.append(frame)
+        self._read(served)
+
+    def _read(self, served: Served) -> None:
+        while served.inbox and not served.waiting and served.number in self.connections:
+            events = deque(served.talk.receive(served.inbox.popleft(), now_ms=self._world.now_ms))
+            while events:
+                events.extendleft(reversed(self._take(served, events.popleft())))
+        self._send(served)
+
+    def _take(self, served: Served, event: session.Event) -> list[session.Event]:
+        match event:
+            case session.AuthAsked(document=document):
+                return self._authorise(served, document)
+            case session.Received(document=document, runs=runs):
+                self._commit(served, document, runs)
+            case session.Violation(code=code, detail=detail):
+                self.failures.append(f"the hub took a device's frame for a violation: {code} {detail}")
+            case _:
+                pass
+        return []
+
+    def _authorise(self, served: Served, document: str) -> list[session.Event]:
+        known = self.store.key_of(served.device)
+        served.silent = known is None or known.revoked
+        scope = self.desk._read_scope(served.device, document)
+        if scope is None:
+            served.talk.deny(document, reason="permission-denied")
+            return []
+        self.hub.subscribe(served.connection, document)
+        local = self.store.read_vector(document)
+        later = served.talk.grant(document, scope=scope, local=local, now_ms=self._world.now_ms)
+        if not served.greeted:
+            served.greeted = True
+            hello = {"protocol": 1, "clock_ms": self._world.wall_ms, "server": self.server.number, "schema": SCHEMA}
+            served.talk.say(document, {"hello": hello})
+        return later
+
+    def _commit(self, served: Served, document: str, runs: tuple[Run, ...]) -> None:
+        if not runs:
+            served.talk.settle(document, heads={}, applied=True)
+            return
+        submission = Submission(document=document, runs=runs, sent_by=served.device, received_ms=self._world.wall_ms)
+        served.waiting = True
+        self._queue.append((submission, served))
+        self._schedule()
+
+    def _wake(self, number: int) -> None:
+        served = self.connections.get(number)
+        if served is not None:
+            served.woken = True
+
+    def _send(self, served: Served) -> None:
+        served.woken = False
+        while True:
+            for frame in served.talk.take_frames():
+                if served.wire is not None:
+                    served.wire.down.send(frame)
+            wanted = served.talk.wanted() if not served.silent else []
+            for document, have in wanted:
+                runs, update = self.hub.answer(document, have)
+                served.talk.offer(document, runs, encoded=update)
+            if not wanted:
+                return
+
+    # --- the writer -------------------------------------------------------------------------------------------------------
+
+    def _schedule(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            self._world.later(self._world.random.randrange(1, 30), "writer", self._write)
+
+    def _write(self) -> None:
+        self._scheduled = False
+        if self.down:
+            return
+        try:
+            self._commit_received()
+            self._decide()
+        except PowerCut:
+            self._deciding = False
+            self.crash()
+
+    def _commit_received(self) -> None:
+        batch, self._queue = self._queue, []
+        if not batch:
+            return
+        if len(batch) > 1:
+            self._world.sometimes("group_commit")
+        with self.store.transaction():
+            outcomes = commit_batch(self.store, [submission for submission, _ in batch])
+        self.dirty = True
+        self._tell()
+        for (submission, served), outcome in zip(batch, outcomes, strict=True):
+            refusal = None if outcome.refusal is None else refusal_message(submission.document, outcome.refusal)
+            if refusal is not None:
+                self._world.sometimes(f"refused_{refusal['code']}")
+                if refusal["code"] != "gate.gap":
+                    self.failures.append(f"the hub refused an honest device: {refusal}")
+            if not outcome.fresh:
+                self._world.sometimes("nothing_new_in_update")
+            served.talk.settle(submission.document, heads=outcome.heads, applied=outcome.applied, refusal=refusal)
+            served.waiting = False
+            self._read(served)
+        self._fan_out()
+
+    def _decide(self) -> None:
+        if not self.dirty:
+            return
+        self.dirty = False
+        self._deciding = True
+        more = True
+        while more:
+            more = self.authority.run_batch(self._world.wall_ms)
+            self._tell()
+            self._fan_out()
+            if self._queue and more:
+                self._deciding = False
+                self._commit_received()
+                self._deciding = True
+        self._deciding = False
+
+    def _tell(self) -> None:
+        grown, self.store.appended = self.store.appended, {}
+        for document, heads in grown.items():
+            self.hub.committed(document, heads)
+
+    def _fan_out(self) -> None:
+        # The hub keeps readers in a set; they are served in the order of their connections, the same in every process.
+        for number in sorted(self.connections):
+            served = self.connections.get(number)
+            if served is not None and served.woken and not served.waiting:
+                self._send(served)
+
+    # --- what a device asks outside the sync -------------------------------------------------------------------------------
+
+    def keys_of(self, parcels: Sequence[str]) -> Mapping[str, str]:
+        """Return the parcels' keys, as the API does for a terminal."""
+        with self.store.reading() as conn:
+            return parcel_keys(conn, list(parcels))
+
+
+Reach = Callable[[], None]

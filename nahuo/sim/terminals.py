@@ -1,0 +1,182 @@
+"""Warehouse people in the simulation: they scan the labels that physically lie before them, pack, ship, and take returns in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from clients.runtime.web import Question
+from clients.warehouse import returns_desk, scans
+from clients.warehouse.receivers import fetch_keys
+from nahuo.sim.device_node import DeviceNode
+from nahuo.sim.physical import Garment, Physical
+from nahuo.sim.ports import ask
+from nahuo.sim.world import World
+from sync_core.errors import NahuoError
+
+
+class Packer:
+    """The people at one terminal."""
+
+    def __init__(self, world: World, terminal: DeviceNode, physical: Physical, phones: list[DeviceNode]) -> None:
+        self.world = world
+        self.terminal = terminal
+        self._physical = physical
+        self._phones = phones
+        self.refused: list[str] = []
+        self.returns_expected: list[str] = []
+        """Courier numbers of parcels that buyers sent back and that lie at the door."""
+
+    def turn(self) -> None:
+        """Do one thing."""
+        if self.terminal.dead:
+            return
+        draw = self.world.random.random()
+        if draw < 0.5:
+            self.scan_in()
+        elif draw < 0.6:
+            self._scan_again()
+        elif draw < 0.85:
+            self.ship()
+        else:
+            self._at_returns_desk()
+        self.fetch_keys()
+
+    def finish(self) -> None:
+        """After the storm: everything at the door comes in, everything packed leaves."""
+        if self.terminal.dead:
+            return
+        self.fetch_keys()
+        for _ in range(40):
+            if next(self._physical.at("door"), None) is None or self.terminal.dead:
+                break
+            self.scan_in()
+        for garment in list(self._physical.at("house")):
+            self._scan(garment.code, garment)
+        for _ in range(20):
+            if self.terminal.dead or not self.ship():
+                break
+
+    def fetch_keys(self) -> None:
+        """Fetch receivers' keys ahead while there is a network."""
+        if not self.terminal.dead and self.terminal.online and not self.terminal.server.down:
+            self.terminal.guard(lambda: ask(fetch_keys(self.terminal.node)))
+
+    # --- the door ---------------------------------------------------------------------------------------------------------
+
+    def scan_in(self) -> None:
+        """Scan a bag that lies at the door: its bar code, or its QR, as it comes to hand."""
+        waiting = list(self._physical.at("door"))
+        if waiting:
+            garment = self.world.random.choice(waiting)
+            self._scan(self._label_text(garment), garment)
+
+    def _label_text(self, garment: Garment) -> str:
+        if self.world.random.random() < 0.5:
+            return garment.code
+        papers = [
+            paper for phone in self._phones for paper in phone.papers
+            if paper.subject == garment.code and paper.fields.get("qr")
+        ]  # fmt: skip
+        return papers[-1].fields["qr"] if papers else garment.code
+
+    def _scan(self, text: str, garment: Garment | None) -> None:
+        outcome = self._do(lambda node: scans.scan(node, text, mode="door", trip=""))
+        if outcome is None:
+            self._look_again(garment)
+            return
+        self.world.sometimes(f"scan_{outcome.word}")
+        if garment is not None:
+            garment.scanned += 1
+            if garment.place == "door":
+                garment.place = "house"
+                self._note_first_scan(garment)
+
+    def _note_first_scan(self, garment: Garment) -> None:
+        number = int(garment.code[:5])
+        if not any(phone.replica.number == number and phone.online for phone in self._phones if not phone.dead):
+            self.world.sometimes("scanned_before_its_phone_synced")
+
+    def _look_again(self, garment: Garment | None) -> None:
+        """The terminal died in the middle of a scan, or refused: the bag lies where it lay, and is scanned again later."""
+        if garment is not None:
+            self.world.note(f"bag {garment.code} not scanned")
+
+    def _scan_again(self) -> None:
+        inside = list(self._physical.at("house"))
+        if inside:
+            garment = self.world.random.choice(inside)
+            self._scan(garment.code, garment)
+
+    # --- shipping ---------------------------------------------------------------------------------------------------------
+
+    def ship(self) -> bool:
+        """Scan the waybill of a packed parcel; now and then one that left already. True when something shipped."""
+        papers = [paper for paper in self.terminal.papers if paper.printer == "waybill"]
+        fresh = [paper for paper in papers if paper.subject not in self._physical.parcels_shipped]
+        chosen = fresh if fresh and self.world.random.random() < 0.9 else papers
+        if not chosen:
+            return False
+        number = self.world.random.choice(chosen).subject
+        outcome = self._do(lambda node: scans.scan(node, number, mode="door", trip=""))
+        if outcome is None:
+            return False
+        self.world.sometimes(f"scan_{outcome.word}")
+        # A terminal that died behind its commit says so at the next scan of the waybill: it has left.
+        if outcome.word in ("shipped", "already_shipped") and number not in self._physical.parcels_shipped:
+            self._left(number, str(outcome.answer["parcel"]))
+            return True
+        return False
+
+    def _left(self, number: str, parcel: str) -> None:
+        state = self.terminal.replica.state(f"parcel:{parcel}") or {}
+        self._physical.parcels_shipped.append(number)
+        for code in state.get("pieces", []):
+            garment = self._physical.of_code(code)
+            self._physical.shipped[code] = number
+            if garment is not None:
+                garment.place = "shipped"
+                garment.parcel = parcel
+
+    # --- returns ----------------------------------------------------------------------------------------------------------
+
+    def _at_returns_desk(self) -> None:
+        if self.returns_expected and self.world.random.random() < 0.6:
+            courier_no = self.world.random.choice(self.returns_expected)
+            outcome = self._do(lambda node: scans.scan(node, courier_no, mode="returns", trip=""))
+            if outcome is not None:
+                self.world.sometimes(f"scan_{outcome.word}")
+                self._inspect(courier_no, [str(code) for code in outcome.answer.get("pieces", ())])
+            return
+        shelf = [garment for garment in self._physical.at("desk") if garment.scanned]
+        if shelf:
+            garment = self.world.random.choice(shelf)
+            outcome = self._do(lambda node: scans.scan(node, garment.code, mode="bag", trip="bag-1"))
+            if outcome is not None:
+                self.world.sometimes(f"scan_{outcome.word}")
+                if outcome.word in ("bagged", "bagged_again"):
+                    garment.place = "runner"
+
+    def _inspect(self, courier_no: str, codes: list[str]) -> None:
+        for code in codes:
+            garment = self._physical.of_code(code)
+            if garment is None or garment.place not in ("shipped", "desk"):
+                continue
+            garment.place = "desk"
+            passed = self.world.random.random() < 0.8
+            outcome = self._do(
+                lambda node, code=code, passed=passed: returns_desk.inspect(
+                    node, courier_no, code, passed=passed, reason="" if passed else "worn"
+                )
+            )
+            if outcome is not None:
+                self.world.sometimes(f"inspected_{outcome.word}")
+
+    def _do(self, action: Any) -> Any:
+        try:
+            return self.terminal.act(action)
+        except Question as question:
+            self.world.sometimes(f"question_{question.code}")
+        except NahuoError as error:
+            self.refused.append(error.code)
+            self.world.note(f"terminal refused {error.code}")
+        return None
