@@ -107,11 +107,6 @@ def check_piece_code(text: str) -> PieceCode:
     return PieceCode(code)
 
 
-def device_of(code: PieceCode) -> int:
-    """Return the number of the device that minted a code."""
-    return int(code[:5])
-
-
 def label_qr(*, code: PieceCode, task: str, order: str, piece_no: int, order_pieces: int, price_fen: int,
              cell: str | None = None, terminal: int | None = None) -> str:  # fmt: skip
     """Return the text of a label's QR: `NH1:code:task:order:2/3:cell:terminal:price`; unknown cell or terminal stays empty."""

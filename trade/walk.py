@@ -8,7 +8,6 @@ Pure. Rules R41, D5.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -61,11 +60,6 @@ def walk_key(place: StallPlace, here: StallPlace | None = None) -> WalkKey:
         natural_key(place.aisle),
         natural_key(place.stall),
     )
-
-
-def sort_walk(places: Iterable[StallPlace], here: StallPlace | None = None) -> list[StallPlace]:
-    """Return the stalls in walking order."""
-    return sorted(places, key=lambda place: walk_key(place, here))
 
 
 def read_stall_id(subject: str) -> StallPlace | None:

@@ -20,7 +20,7 @@ from trade.calendar import (
 from trade.carry import carry_targets, document_kind
 from trade.kinds import Answer
 from trade.search import find, match_rank, search_key
-from trade.walk import StallPlace, floor_level, natural_key, read_stall_id, sort_walk
+from trade.walk import StallPlace, floor_level, natural_key, read_stall_id, walk_key
 
 SHANGHAI = MarketCalendar()
 HOUR_MS = 3_600_000
@@ -103,7 +103,7 @@ def test_r41_the_walk_goes_by_floor_aisle_and_stall_as_people_read_numbers() -> 
         stall("1F", "5", aisle="B"),
         stall("1F", "7", aisle="A"),
     ]
-    order = sort_walk(places)
+    order = sorted(places, key=walk_key)
     assert [(place.floor, place.stall) for place in order] == [
         ("B1", "1"), ("1F", "7"), ("1F", "5"), ("2F", "9"), ("2F", "10"),
     ]  # fmt: skip
@@ -118,7 +118,7 @@ def test_d5_the_walk_starts_from_where_the_picker_is() -> None:
         stall("1F", "1", market="万佳"),
         stall("2F", "2"),
     ]
-    order = sort_walk(places, here=stall("3F", "315"))
+    order = sorted(places, key=lambda place: walk_key(place, stall("3F", "315")))
     assert [(place.market, place.floor, place.stall) for place in order] == [
         ("国大", "3F", "315"),
         ("国大", "3F", "320"),
