@@ -254,6 +254,15 @@ class DeviceEnrol(Command):
     name: Text = ""
 
 
+class DeviceRenumber(Command):
+    """A restored or copied device gets another number; outcome as of `device.enrol`."""
+
+    KIND = "device.renumber"
+    device: int
+    public_key: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    alg: Literal["ed25519"] = "ed25519"
+
+
 class DeviceRevoke(Command):
     """The device may do nothing any more; what it still delivers waits for a supervisor."""
 

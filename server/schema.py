@@ -107,6 +107,7 @@ device = _table(
     _whole("seen_ms", null=True),
     _whole("revoked_ms", null=True),
     _whole("written_off_ms", null=True),
+    _whole("replaced_by", null=True),
 )
 
 enrol_code = _table(

@@ -1,0 +1,193 @@
+"""The authority: reads accepted facts in log order and decides, each step one transaction with its verdicts, postings and position.
+
+The problem: facts arrive twice, late and contradicting each other, the process may die at any instruction, and money must move exactly
+once. The method: one thread; a reading position that moves in the transaction of what was decided; verdicts and postings with unique
+keys made of the fact and the rule, so that even a lost position repeats nothing; states folded by the same pure code as on every
+replica. A fact that makes a rule fail (our bug) is set aside as a discrepancy after its step was undone, and the rest goes on (REL-R15).
+
+Order: what arrived, then commands, then timers. `run_batch` does one transaction's worth and says whether there is more.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row, select, update
+from sqlalchemy.exc import SQLAlchemyError
+
+from server import schema as s
+from server.authority.batch import PLATFORM, Batch
+from server.authority.commands import carry_out
+from server.authority.daily import run_timers
+from server.authority.deciding import decide
+from server.authority.intake import retry_money
+from server.authority.restored import take_back
+from server.commands import read_command
+from server.installation import Server
+from server.orders import OrderFileError
+from server.store import get_meta, set_meta, to_json
+from sync_core.errors import RefusedError
+from sync_core.facts import decode_payload, is_server
+from sync_core.fold import Trade
+from sync_core.gate import HEADER_BYTES
+from trade.projections import MARKET_DAY
+
+ENVELOPES_AT_ONCE: Final = 400
+COMMANDS_AT_ONCE: Final = 20
+TIMERS_MS: Final = 1000
+POSITION: Final = "authority.position"
+
+log = logging.getLogger("nahuo.authority")
+
+
+class Authority:
+    """Decides; runs on the writer thread only."""
+
+    def __init__(self, server: Server, trade: Trade = MARKET_DAY) -> None:
+        self._server = server
+        self._store = server.store
+        self._trade = trade
+        self._timers_ms = 0
+
+    def run_batch(self, now_ms: int) -> bool:
+        """Do one transaction's worth of work; True while there is more."""
+        with self._store.transaction() as conn:
+            position = int(get_meta(conn, POSITION, 0))
+            e = s.envelope.c
+            rows = conn.execute(select(s.envelope).where(e.n > position).order_by(e.n).limit(ENVELOPES_AT_ONCE)).all()
+            if rows:
+                self._read(rows, now_ms)
+                set_meta(conn, POSITION, rows[-1].n)
+            commands = conn.execute(
+                select(s.command).where(s.command.c.done_ms.is_(None)).order_by(s.command.c.id).limit(COMMANDS_AT_ONCE)
+            ).all()
+            if len(rows) < ENVELOPES_AT_ONCE:
+                for row in commands:
+                    self._command(row, now_ms)
+                if now_ms - self._timers_ms >= TIMERS_MS or now_ms < self._timers_ms:
+                    self._timers(now_ms)
+            more = len(rows) == ENVELOPES_AT_ONCE or len(commands) == COMMANDS_AT_ONCE
+        return more
+
+    def run_all(self, now_ms: int) -> None:
+        """Work until nothing is left."""
+        while self.run_batch(now_ms):
+            pass
+
+    # --- below ----------------------------------------------------------------------------------------------------------------
+
+    def _batch(self, conn: Connection, now_ms: int, cause: str = "") -> Batch:
+        return Batch(store=self._store, server=self._server, trade=self._trade, conn=conn, now_ms=now_ms, cause=cause)
+
+    def _read(self, rows: Sequence[Row[Any]], now_ms: int) -> None:
+        """All at once; when that fails, one by one, so that only the bad one is set aside."""
+        try:
+            self._step(now_ms, rows)
+        except Exception:
+            log.exception("a batch of %d envelopes failed; reading them one by one", len(rows))
+            for row in rows:
+                self._read_one(row, now_ms)
+
+    def _read_one(self, row: Row[Any], now_ms: int) -> None:
+        try:
+            self._step(now_ms, [row])
+        except Exception as error:  # one bad fact must stop neither picking nor money
+            log.exception("envelope %s.%s of %s failed", row.device, row.seq, row.document)
+            if isinstance(error, SQLAlchemyError) and "locked" in str(error):
+                raise
+            self._set_aside(row, str(error), now_ms)
+
+    def _step(self, now_ms: int, rows: Sequence[Row[Any]]) -> None:
+        appended = {name: dict(heads) for name, heads in self._store.appended.items()}
+        with self._store.transaction() as conn:
+            try:
+                with conn.begin_nested():
+                    b = self._batch(conn, now_ms)
+                    for row in rows:
+                        self._take(b, row)
+                    self._finish(b)
+            except Exception:
+                self._store.appended = appended
+                raise
+
+    def _take(self, b: Batch, row: Row[Any]) -> None:
+        envelope = decode_payload(bytes(row.stored)[HEADER_BYTES:])
+        facts, voids = b.memory.record(row.document, envelope, row.n)
+        for reason, fact in voids:
+            b.discrepancy(
+                reason if reason.startswith("schema") else "void", f"device:{fact.writer}", PLATFORM,
+                zh=f"设备 {fact.writer} 说了它不能说的（{fact.kind}，{reason}）", en=f"device {fact.writer} said what it may not say ({fact.kind}, {reason})",
+                facts=[fact.id], key=f"void|{row.document}|{fact.writer}|{fact.seq}|{fact.index}",
+            )  # fmt: skip
+        for fact in facts:
+            if is_server(fact.writer):
+                take_back(b, row.document, fact)
+            else:
+                decide(b, row.document, fact, received_ms=row.received_ms)
+
+    def _set_aside(self, row: Row[Any], error: str, now_ms: int) -> None:
+        """Keep the facts of an envelope without deciding about them, and tell somebody."""
+        with self._store.transaction() as conn, conn.begin_nested():
+            b = self._batch(conn, now_ms)
+            b.memory.record(row.document, decode_payload(bytes(row.stored)[HEADER_BYTES:]), row.n)
+            b.discrepancy(
+                "authority_failed", f"device:{row.device}", PLATFORM, zh="系统处理这条记录时出错，需要技术人员", en=f"the authority failed on this envelope: {error[:200]}",
+                facts=[f"{row.device}.{row.seq}"], key=f"failed|{row.document}|{row.device}|{row.seq}",
+            )  # fmt: skip
+            b.flush()
+
+    def _command(self, row: Row[Any], now_ms: int) -> None:
+        appended = {name: dict(heads) for name, heads in self._store.appended.items()}
+        try:
+            with self._store.transaction() as conn, conn.begin_nested():
+                b = self._batch(conn, now_ms, cause=f"command:{row.id}")
+                outcome = {"ok": True, **carry_out(b, read_command(row.kind, row.body), row.by)}
+                self._finish(b)
+        except OrderFileError as error:
+            self._store.appended = appended
+            problems = [problem.as_json() for problem in error.problems]
+            outcome = {"ok": False, "code": error.code, "message": str(error), "problems": problems}
+        except RefusedError as error:
+            self._store.appended = appended
+            outcome = {"ok": False, "code": error.code, "message": _both(error)}
+        except Exception as error:
+            self._store.appended = appended
+            if isinstance(error, SQLAlchemyError) and "locked" in str(error):
+                raise
+            log.exception("command %s (%s) failed", row.id, row.kind)
+            outcome = {
+                "ok": False,
+                "code": "invariant",
+                "message": f"系统出错，没有改动任何东西 / our bug, nothing was changed: {error}",
+            }
+        with self._store.transaction() as conn:
+            conn.execute(
+                update(s.command).where(s.command.c.id == row.id).values(done_ms=now_ms, outcome=to_json(outcome))
+            )
+
+    def _timers(self, now_ms: int) -> None:
+        self._timers_ms = now_ms
+        appended = {name: dict(heads) for name, heads in self._store.appended.items()}
+        try:
+            with self._store.transaction() as conn, conn.begin_nested():
+                b = self._batch(conn, now_ms, cause="timer")
+                run_timers(b)
+                self._finish(b)
+        except Exception:
+            self._store.appended = appended
+            log.exception("a timer failed")
+
+    def _finish(self, b: Batch) -> None:
+        """Let what waited for money go on, then write what was said and fold it."""
+        for _ in range(3):
+            waiting, b.rescreen = b.rescreen, set()
+            for merchant in sorted(waiting):
+                retry_money(b, merchant)
+        b.flush()
+
+
+def _both(error: RefusedError) -> str:
+    zh, en = getattr(error, "zh", None), getattr(error, "en", None)
+    return f"{zh} / {en}" if zh and en else str(error)

@@ -1,0 +1,320 @@
+"""One step of the authority: what it says, books and notes, all in one transaction.
+
+Facts to be said are collected per document and written at the end of the step as few signed envelopes, whose basis covers all that
+the authority had read. A step that is refused is dropped whole: nothing was appended before `flush`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row, func, insert, select, update
+
+from server import schema as s
+from server import schema_trade as st
+from server.authority.log_reading import Memory
+from server.installation import Server
+from server.ledger import About, Ledger
+from server.settings import Settings, read_settings
+from server.store import Store, insert_once, to_json, upsert
+from sync_core import limits
+from sync_core.facts import (
+    DOCUMENT_OPENED,
+    DOCUMENT_WRITER,
+    Envelope,
+    Fact,
+    PlacedFact,
+    canonical_json,
+    carry,
+    encode_payload,
+)
+from sync_core.fold import Trade
+from sync_core.gate import Head, digest_of, empty_head, seal
+from sync_core.hub import LogRow
+from trade import kinds
+from trade.calendar import business_day
+from trade.carry import carry_targets, document_kind
+
+PLATFORM: Final = "platform"
+_PAYLOAD_BYTES_MAX: Final = limits.ENVELOPE_BYTES_MAX - 4096
+"""Leaves room for the basis and the frame of the payload."""
+
+
+@dataclass(slots=True)
+class Batch:
+    """The working set of one step. Not a value: it gathers what is to be said."""
+
+    store: Store
+    server: Server
+    trade: Trade
+    conn: Connection
+    now_ms: int
+    cause: str = ""
+    """`command:<id>` while a command is carried out."""
+    _said: dict[str, list[Fact]] = field(default_factory=dict)
+    _ledger: Ledger | None = None
+    _memory: Memory | None = None
+    _settings: Settings | None = None
+    rescreen: set[str] = field(default_factory=set)
+    """Merchants whose waiting orders may have the money now."""
+
+    @property
+    def ledger(self) -> Ledger:
+        """The journal."""
+        if self._ledger is None:
+            self._ledger = Ledger(self.conn, self.now_ms)
+        return self._ledger
+
+    @property
+    def memory(self) -> Memory:
+        """What was read."""
+        if self._memory is None:
+            self._memory = Memory(self.conn, self.trade)
+        return self._memory
+
+    @property
+    def settings(self) -> Settings:
+        """The platform's settings."""
+        if self._settings is None:
+            self._settings = read_settings(self.conn)
+        return self._settings
+
+    @property
+    def today(self) -> str:
+        """The market's business day (D22)."""
+        return business_day(self.now_ms, self.settings.calendar)
+
+    # --- once ------------------------------------------------------------------------------------------------------------
+
+    def once(self, document: str, fact: str, rule: str, outcome: Mapping[str, Any] | None = None) -> bool:
+        """Note that `rule` decides about a fact now; False when it did before, whatever restarted since."""
+        row = {
+            "id": f"{document}|{fact}|{rule}",
+            "fact": fact,
+            "document": document,
+            "rule": rule,
+            "outcome": to_json(dict(outcome or {})),
+            "decided_ms": self.now_ms,
+        }
+        return insert_once(self.conn, s.verdict, row)
+
+    def verdict_of(self, document: str, fact: str, rule: str) -> dict[str, Any] | None:
+        """Return the outcome a rule gave a fact before."""
+        found = self.conn.execute(
+            select(s.verdict.c.outcome).where(s.verdict.c.id == f"{document}|{fact}|{rule}")
+        ).scalar()
+        return None if found is None else dict(json.loads(found))
+
+    # --- saying ----------------------------------------------------------------------------------------------------------
+
+    def say(self, document: str | None, fact: Fact) -> None:
+        """Say a fact in a document at the end of this step; None says nothing."""
+        if document is not None:
+            self._said.setdefault(document, []).append(fact)
+
+    def say_to(self, documents: Iterable[str | None], fact: Fact) -> None:
+        """Say a fact in several documents, in each once."""
+        for document in dict.fromkeys(documents):
+            self.say(document, fact)
+
+    def carry_on(self, document: str, fact: PlacedFact) -> None:
+        """Write a device's fact, whole, into the other open documents that need it (`trade.carry`)."""
+        targets = carry_targets(fact.kind)
+        if not targets:
+            return
+        for other in self.memory.documents_of(fact.subjects):
+            if other != document and document_kind(other) in targets:
+                self.say(other, carry(fact))
+
+    def open_document(self, name: str, *, owner: str, writers: Mapping[int, str]) -> None:
+        """Open a document, or admit further writers to it."""
+        row = {"name": name, "kind": document_kind(name) or "", "owner": owner, "opened_ms": self.now_ms}
+        if insert_once(self.conn, s.document, row):
+            self._said[name] = [
+                Fact(
+                    kind=DOCUMENT_OPENED,
+                    subjects=("document",),
+                    body={"writers": {str(number): role for number, role in writers.items()}},
+                )
+            ]
+            return
+        for number, role in writers.items():
+            self.admit(name, number, role)
+
+    def admit(self, document: str, device: int, role: str) -> None:
+        """Let a device speak in a document, unless it does already."""
+        if self.memory.role_of(document, device) == role:
+            return
+        fact = Fact(kind=DOCUMENT_WRITER, subjects=("document",), body={"device": device, "role": role})
+        said = self._said.get(document, [])
+        opened = said[0].body.get("writers", {}) if said and said[0].kind == DOCUMENT_OPENED else {}
+        if fact not in said and opened.get(str(device)) != role:
+            self.say(document, fact)
+
+    def flush(self) -> None:
+        """Write what is to be said: seal, append, record, fold."""
+        while self._said:
+            said, self._said = self._said, {}
+            for document, facts in said.items():
+                self._write(document, facts)
+        self.memory.fold_touched()
+
+    def _write(self, document: str, facts: Sequence[Fact]) -> None:
+        number = self.server.number
+        head: Head = self.store.heads(document).get(number) or empty_head(document)
+        rows: list[LogRow] = []
+        envelopes: list[Envelope] = []
+        read = {device: seq for device, seq in self.memory.read_of(document).items() if device != number}
+        before = self.memory.basis_of(document, number)
+        for part in _split(facts):
+            basis = {device: seq for device, seq in read.items() if before.get(device, 0) < seq}
+            envelope = Envelope(
+                device=number,
+                seq=head.seq + 1,
+                person="server",
+                at_ms=self.now_ms,
+                schema=self.trade.schema,
+                basis=basis,
+                facts=tuple(part),
+            )
+            stored = seal(encode_payload(envelope), head.digest, self.server.signer.sign)
+            head = Head(seq=envelope.seq, digest=digest_of(stored))
+            rows.append(LogRow(device=number, seq=head.seq, stored=stored, digest=head.digest, received_ms=self.now_ms))
+            envelopes.append(envelope)
+            before = read
+        self.store.append(document, rows)
+        last = self.conn.execute(select(func.max(s.envelope.c.n))).scalar_one()
+        for envelope in envelopes:
+            self.memory.record(document, envelope, last - (head.seq - envelope.seq))
+
+    # --- telling people ----------------------------------------------------------------------------------------------------
+
+    def discrepancy(
+        self, code: str, subject: str, owner: str, *, zh: str, en: str, facts: Sequence[str] = (), key: str = ""
+    ) -> None:
+        """Open a discrepancy, once per key (default: code and subject)."""
+        row = {
+            "key": key or f"{code}|{subject}",
+            "code": code,
+            "subject": subject,
+            "owner": owner,
+            "zh": zh,
+            "en": en,
+            "facts": to_json(list(facts)),
+            "opened_ms": self.now_ms,
+        }
+        insert_once(self.conn, st.discrepancy, row)
+
+    def settle_discrepancy(self, key: str, note: str) -> None:
+        """Resolve a discrepancy that later facts explained."""
+        d = st.discrepancy
+        self.conn.execute(
+            update(d).where(d.c.key == key, d.c.resolved_ms.is_(None)).values(resolved_ms=self.now_ms, note=note)
+        )
+
+    def notice(self, owner: str, code: str, subject: str, *, zh: str, en: str, fact: str = "") -> None:
+        """Put something into an owner's inbox (I14)."""
+        row = {"owner": owner, "code": code, "subject": subject, "zh": zh, "en": en, "fact": fact, "at_ms": self.now_ms}
+        self.conn.execute(insert(st.notice).values(**row))
+
+    def ask(
+        self,
+        kind: str,
+        subject: str,
+        *,
+        order: str,
+        merchant: str,
+        cause: str,
+        detail: Mapping[str, Any],
+        deadline_ms: int | None = None,
+    ) -> None:
+        """Ask a merchant to decide, once per cause."""
+        row = {
+            "kind": kind,
+            "subject": subject,
+            "order_id": order,
+            "merchant": merchant,
+            "cause": cause,
+            "detail": to_json(dict(detail)),
+            "opened_ms": self.now_ms,
+            "deadline_ms": deadline_ms,
+        }
+        insert_once(self.conn, st.decision, row)
+
+    def decided(self, kinds_: Sequence[str], subject: str, choice: str) -> int:
+        """Close the open questions of these kinds about a subject; returns how many there were."""
+        d = st.decision
+        done = self.conn.execute(
+            update(d)
+            .where(d.c.kind.in_(list(kinds_)), d.c.subject == subject, d.c.resolved_ms.is_(None))
+            .values(resolved_ms=self.now_ms, choice=choice)
+        )
+        return int(done.rowcount)
+
+    # --- rows --------------------------------------------------------------------------------------------------------------
+
+    def row(self, table: Any, key: Any) -> Row[Any] | None:
+        """Return the row of a table by its first primary key column."""
+        column = next(iter(table.primary_key.columns))
+        return self.conn.execute(select(table).where(column == key)).first()
+
+    def set(self, table: Any, key: Any, **values: Any) -> None:
+        """Change the row of a table by its first primary key column."""
+        column = next(iter(table.primary_key.columns))
+        self.conn.execute(update(table).where(column == key).values(**values))
+
+    def put(self, table: Any, keys: Sequence[str], **values: Any) -> None:
+        """Insert or overwrite a row."""
+        upsert(self.conn, table, keys, values)
+
+    def about(self, *, order: Row[Any] | None = None, task: str = "", piece: str = "", fact: str = "") -> About:
+        """Return what an entry speaks of; causes are the fact, or the command at hand."""
+        causes = tuple(cause for cause in (f"fact:{fact}" if fact else "", self.cause) if cause)
+        return About(
+            merchant=order.merchant if order is not None else "",
+            order=order.id if order is not None else "",
+            task=task,
+            piece=piece,
+            causes=causes,
+        )
+
+
+def warehouse_document(warehouse: str) -> str:
+    """The warehouse's open document."""
+    return f"warehouse/{warehouse}/1"
+
+
+def market_document(market: str) -> str:
+    """The market's open document."""
+    return f"market/{market}/1"
+
+
+def device_document(number: int) -> str:
+    """A device's own document."""
+    return f"device/{number}/1"
+
+
+def stall_subject(stall_id: str) -> str:
+    """Stalls are kept by their subject id, `stall:market/floor/stall`."""
+    return stall_id
+
+
+def body_of(fact: PlacedFact) -> kinds.FactBody:
+    """Return the body of a fact that is not void."""
+    return kinds.BY_KIND[fact.kind].model_validate(fact.body)
+
+
+def _split(facts: Sequence[Fact]) -> list[list[Fact]]:
+    groups: list[list[Fact]] = []
+    size = 0
+    for fact in facts:
+        length = len(canonical_json([fact.kind, list(fact.subjects), dict(fact.body)])) + 160
+        if not groups or size + length > _PAYLOAD_BYTES_MAX or len(groups[-1]) >= limits.FACTS_PER_ENVELOPE_MAX:
+            groups.append([])
+            size = 0
+        groups[-1].append(fact)
+        size += length
+    return groups

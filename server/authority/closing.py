@@ -1,0 +1,251 @@
+"""Closing, refunds and recalls: what goes back at once, what waits for a phone's answer, what never comes back.
+
+Courier and packing fees come back at once; a piece that never left the server gives all its money back at once; one that is out is
+recalled, and its principal goes back when its device's own facts show that it knew and had not bought, or a supervisor wrote the
+device off (D9). So no offline purchase can find the wallet empty (E26), and a closed order ends with nothing held (I13).
+Rules R31, R49, R69, R82, D9, D11, D12, E1, E2, E15.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Row, select, update
+
+from server import commands as c
+from server import schema as s
+from server import schema_trade as st
+from server.authority import waybills
+from server.authority.batch import Batch, warehouse_document
+from server.authority.dispatch import free_cell, recall
+from sync_core.errors import RefusedError
+from sync_core.facts import PlacedFact
+from trade import kinds
+from trade.conflicts import PrincipalBack, judge_recall
+from trade.ids import first_id
+
+_OUT = ("out", "asked", "answered", "recalled")
+"""Task states in which a phone may still buy."""
+
+
+def close_order(b: Batch, command: c.OrderClose) -> dict[str, Any]:
+    """Close an order (R49, R69, D9).
+
+    Raises:
+        RefusedError: `order.unknown`, `order.done`.
+    """
+    order = b.row(st.shop_order, command.order)
+    if order is None:
+        raise RefusedError("order.unknown", f"没有订单 {command.order} / there is no order {command.order}")
+    if order.status in ("shipped", "closed"):
+        raise RefusedError("order.done", "订单已发货或已关闭 / the order has shipped or is closed already")
+    parcel = b.conn.execute(select(st.parcel).where(st.parcel.c.order_id == order.id)).first()
+    if parcel is not None and parcel.shipped_ms is not None:
+        raise RefusedError("order.done", "包裹已发出 / its parcel has shipped")
+    b.set(st.shop_order, order.id, status="closed", closed_ms=b.now_ms, closed_reason=command.reason)
+    if order.warehouse:
+        b.say(
+            warehouse_document(order.warehouse),
+            kinds.OrderClosed(reason=command.reason[:300]).about(f"order:{order.id}"),
+        )
+        waybills.void(b, order.id, "closed")
+    b.ledger.release(
+        order.id,
+        key=f"close:{order.id}:fees",
+        about=b.about(order=order),
+        zh=f"订单 {order.order_no} 关闭：快递、打包退回",
+        en=f"Order {order.order_no} closed: courier and packing back",
+    )
+    out = 0
+    for wanted in b.conn.execute(select(st.wanted).where(st.wanted.c.order_id == order.id)).all():
+        close_want(b, wanted, order, reason="closed")
+        out += _is_out(b, wanted.id)
+    free_cell(b, order.id)
+    b.rescreen.add(order.merchant)
+    return {"order": order.id, "pieces_out": out}
+
+
+def close_want(b: Batch, wanted: Row[Any], order: Row[Any], *, reason: str) -> None:
+    """One piece is not wanted any more: recall what is out, give back what may go back, make stock of what is in the house."""
+    if wanted.status in ("closed", "closing", "shipped"):
+        return
+    t = st.task.c
+    for task in b.conn.execute(select(st.task).where(t.wanted == wanted.id, t.recalled.is_(None))).all():
+        if task.status not in ("ended", "bought"):
+            recall(b, task, reason)
+        elif task.warehouse:
+            b.say(
+                warehouse_document(task.warehouse),
+                kinds.TaskRecalled.model_validate({"reason": reason}).about(f"task:{task.id}"),
+            )
+            b.set(st.task, task.id, recalled=reason)
+    b.decided(("answer", "bounce", "ask"), f"task:{wanted.task}", "closed")
+    b.conn.execute(
+        update(st.order_line)
+        .where(st.order_line.c.order_id == order.id, st.order_line.c.line == wanted.line)
+        .values(closed=1)
+    )
+    if wanted.keeper is not None:
+        _free_keeper(b, wanted, order)
+        return
+    b.conn.execute(update(st.piece).where(st.piece.c.reserved == wanted.id).values(reserved=None))
+    b.set(st.wanted, wanted.id, status="closing")
+    settle_recalls(b, wanted.id)
+
+
+def settle_recalls(b: Batch, wanted_id: str, fact: str = "") -> None:
+    """Give a closing piece's money back once no phone can buy it any more (D9)."""
+    wanted = b.row(st.wanted, wanted_id)
+    if wanted is None or wanted.status != "closing" or _is_out(b, wanted_id):
+        return
+    order = b.row(st.shop_order, wanted.order_id)
+    b.ledger.release(
+        wanted_id,
+        key=f"close:{wanted_id}",
+        about=b.about(order=order, task=wanted.task, fact=fact),
+        zh="关闭退回货款与佣金",
+        en="Closed: principal and commission back",
+    )
+    b.set(st.wanted, wanted_id, status="closed")
+    b.rescreen.add(wanted.merchant)
+
+
+def on_recall_seen(b: Batch, document: str, fact: PlacedFact) -> None:
+    """The phone knows of the recall and had not bought (D9)."""
+    task = b.row(st.task, first_id(fact.subjects, "task"))
+    if task is None or task.document != document:
+        return
+    b.set(
+        st.task,
+        task.id,
+        recall_seen=1,
+        status="ended" if task.status in _OUT or task.status == "ready" else task.status,
+    )
+    settle_recalls(b, task.wanted, fact.id)
+
+
+def recheck_recall(b: Batch, document: str, task_id: str) -> None:
+    """A later answer or bounce of the phone may show that it knew of the recall and had not bought."""
+    task = b.row(st.task, task_id)
+    if task is None or task.status != "recalled" or task.document != document or task.device is None:
+        return
+    facts = b.memory.facts_of(f"task:{task.id}", document=document, own_only=True).get(document, [])
+    recalls = [fact.id for fact in facts if fact.kind == kinds.TaskRecalled.KIND]
+    if not recalls:
+        return
+    judged = judge_recall(facts, recall=recalls[-1], device=task.device, bought=())
+    if isinstance(judged, PrincipalBack):
+        b.set(st.task, task.id, status="ended")
+        settle_recalls(b, task.wanted, judged.fact or "")
+
+
+def write_off_device(b: Batch, command: c.DeviceWriteOff) -> dict[str, Any]:
+    """A supervisor declares that a device will never answer: its recalls count as answered (D9)."""
+    device = b.row(s.device, command.device)
+    if device is None:
+        raise RefusedError("device.unknown", "没有这台设备 / there is no such device")
+    b.set(s.device, command.device, written_off_ms=b.now_ms, revoked_ms=device.revoked_ms or b.now_ms)
+    t = st.task.c
+    tasks = b.conn.execute(select(st.task).where(t.device == command.device, t.status == "recalled")).all()
+    for task in tasks:
+        b.set(st.task, task.id, status="ended")
+        settle_recalls(b, task.wanted)
+    return {"recalls_settled": len(tasks)}
+
+
+def ask_refund(b: Batch, command: c.RefundAsked) -> dict[str, Any]:
+    """The buyer wants his money back: nothing of the order ships until that is settled (R31, E15)."""
+    order = _need_order(b, command.order)
+    if order.status in ("closed", "shipped"):
+        raise RefusedError("order.done", "订单已发货或已关闭 / the order has shipped or is closed")
+    if not order.refund_open:
+        b.set(st.shop_order, order.id, refund_open=1)
+        if order.warehouse:
+            b.say(warehouse_document(order.warehouse), kinds.RefundAsked().about(f"order:{order.id}"))
+    return {"order": order.id}
+
+
+def withdraw_refund(b: Batch, command: c.RefundWithdrawn) -> dict[str, Any]:
+    """The buyer took it back: shipping goes on."""
+    order = _need_order(b, command.order)
+    if order.refund_open:
+        b.set(st.shop_order, order.id, refund_open=0)
+        if order.warehouse:
+            b.say(warehouse_document(order.warehouse), kinds.RefundAsked(withdrawn=True).about(f"order:{order.id}"))
+        if order.status == "held":
+            from server.authority.intake import screen_order
+
+            screen_order(b, order.id)
+    return {"order": order.id}
+
+
+def _free_keeper(b: Batch, wanted: Row[Any], order: Row[Any]) -> None:
+    """It was bought before the close was decided: the piece becomes the merchant's stock, the walk is paid (D9, E2)."""
+    piece = b.row(st.piece, wanted.keeper)
+    assert piece is not None
+    about = b.about(order=order, task=piece.task or "", piece=piece.code)
+    if piece.reserved == wanted.id:  # A piece of the stock goes back to its shelf; nothing was posted for it yet.
+        b.ledger.release(
+            wanted.id,
+            key=f"close:{wanted.id}",
+            about=about,
+            zh="关闭退回货款与佣金",
+            en="Closed: principal and commission back",
+        )
+    else:
+        if b.settings.commission_stays:
+            b.ledger.capture_fees(
+                wanted.id,
+                key=f"walk:{piece.code}",
+                about=about,
+                zh="已拿货后关闭，跑腿佣金不退",
+                en="Closed after it was bought: the commission of the walk stays",
+            )
+        b.ledger.release(
+            wanted.id, key=f"close:{wanted.id}", about=about, zh="关闭退回余额", en="Closed: the rest back"
+        )
+        b.set(st.piece, piece.code, owner=order.merchant, outcome="closed_unseen")
+        _say_freed(b, piece, order)
+        b.notice(
+            order.merchant,
+            "closed_after_bought",
+            f"piece:{piece.code}",
+            zh="关闭前已拿货，这件成了您的库存",
+            en="it was bought before you closed: the piece is your stock now",
+        )
+    b.set(st.wanted, wanted.id, status="closed", keeper=None)
+    b.set(st.piece, piece.code, reserved=None)
+    if piece.scanned_ms is not None:
+        from server.authority.sorting import to_stock
+
+        to_stock(b, piece.code)
+
+
+def _say_freed(b: Batch, piece: Row[Any], order: Row[Any]) -> None:
+    """Both ends hear that the piece serves no order any more, so that the wall puts it on a shelf."""
+    task = b.row(st.task, piece.task)
+    if task is None or piece.bought_fact is None:
+        return
+    verdict = kinds.PurchaseVerdict(
+        fact=piece.bought_fact, outcome="closed_unseen", owner=order.merchant, charged_fen=piece.charged_fen
+    )
+    if b.once(task.document or "", piece.bought_fact, "purchase.closed_after", verdict.model_dump(mode="json")):
+        warehouse = warehouse_document(order.warehouse) if order.warehouse else None
+        b.say_to([task.document, warehouse], verdict.about(f"task:{task.id}", f"piece:{piece.code}"))
+
+
+def _is_out(b: Batch, wanted_id: str) -> bool:
+    t = st.task.c
+    return (
+        b.conn.execute(
+            select(t.id).where(t.wanted == wanted_id, t.status.in_(_OUT), t.document.is_not(None)).limit(1)
+        ).first()
+        is not None
+    )
+
+
+def _need_order(b: Batch, order_id: str) -> Row[Any]:
+    order = b.row(st.shop_order, order_id)
+    if order is None:
+        raise RefusedError("order.unknown", f"没有订单 {order_id} / there is no order {order_id}")
+    return order

@@ -1,0 +1,66 @@
+"""Which rule decides about which kind of fact; every fact is decided once, whatever restarts.
+
+Facts of a revoked device that came after its revocation are parked until a supervisor lets them count (E31).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from server import schema as s
+from server.authority import answers, closing, purchases, returns, sorting
+from server.authority.batch import PLATFORM, Batch
+from sync_core.facts import PlacedFact
+from trade import kinds
+
+Rule = Callable[[Batch, str, PlacedFact], None]
+
+RULES: Final[dict[str, Rule]] = {
+    kinds.PieceBought.KIND: purchases.on_bought,
+    kinds.PieceUndone.KIND: purchases.on_undone,
+    kinds.PriceCorrected.KIND: purchases.on_price_corrected,
+    kinds.TaskAnswered.KIND: answers.on_answered,
+    kinds.AnswerWithdrawn.KIND: answers.on_answer_withdrawn,
+    kinds.PriceAsked.KIND: answers.on_asked,
+    kinds.TaskBounced.KIND: answers.on_bounced,
+    kinds.RecallSeen.KIND: closing.on_recall_seen,
+    kinds.ScannedIn.KIND: sorting.on_scanned_in,
+    kinds.PiecesSwapped.KIND: sorting.on_swapped,
+    kinds.PieceDrawn.KIND: sorting.on_drawn,
+    kinds.ParcelPacked.KIND: sorting.on_packed,
+    kinds.WaybillPrinted.KIND: sorting.on_printed,
+    kinds.ParcelShipped.KIND: sorting.on_shipped,
+    kinds.ReturnReceived.KIND: returns.on_return_received,
+    kinds.PieceInspected.KIND: returns.on_inspected,
+    kinds.PieceBagged.KIND: returns.on_bagged,
+    kinds.PieceBroughtBack.KIND: returns.on_brought_back,
+    kinds.PendingEnded.KIND: returns.on_pending_ended,
+    kinds.PieceRefunded.KIND: returns.on_refunded,
+    kinds.PieceRefused.KIND: returns.on_refused,
+}
+"""What decides; kinds that are not here (a reprint) change no money and no row."""
+
+
+def decide(b: Batch, document: str, fact: PlacedFact, *, received_ms: int) -> None:
+    """Decide about a device's fact, once, and carry it to the other documents that need it."""
+    device = b.row(s.device, fact.writer)
+    if device is not None and device.revoked_ms is not None and received_ms > device.revoked_ms:
+        if not b.once(document, fact.id, "parked"):
+            return
+        b.discrepancy(
+            "parked", f"device:{fact.writer}", PLATFORM, zh="已停用的设备送来记录，等主管确认", en="a revoked device delivered work: a supervisor decides",
+            facts=[fact.id], key=f"parked|{fact.writer}",
+        )  # fmt: skip
+        return
+    decide_now(b, document, fact)
+
+
+def decide_now(b: Batch, document: str, fact: PlacedFact) -> None:
+    """Decide without asking whether the author is still welcome."""
+    rule = RULES.get(fact.kind)
+    if not b.once(document, fact.id, f"decide:{fact.kind}"):
+        return
+    b.carry_on(document, fact)
+    if rule is not None:
+        rule(b, document, fact)

@@ -1,0 +1,402 @@
+"""Tasks leave the server: into a picker's route, and with their cell into the warehouse's document.
+
+A task leaves only with its money frozen (E26). When the first task of an order leaves, all of them stand in the warehouse's document, so
+that a terminal counts "2 of 3" before any phone has synced. Rules R40, R66, R67, D1, D4, D5, D16, D20, D22.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import Row, func, insert, select, update
+
+from server import commands as c
+from server import schema as s
+from server import schema_trade as st
+from server.authority import waybills
+from server.authority.batch import PLATFORM, Batch, device_document, market_document, warehouse_document
+from sync_core.errors import RefusedError
+from sync_core.facts import Fact
+from trade import kinds
+from trade.ids import attempt_of, task_id
+from trade.walk import StallPlace, walk_key
+
+OVERFLOW = "溢出架"
+"""The shelf for orders that found the wall full (D16)."""
+LIVING = ("waiting", "ready", "out", "asked", "answered", "bounced", "bought", "in", "shipped")
+
+
+def assign_routes(b: Batch, command: c.RoutesAssign) -> dict[str, Any]:
+    """Give everything that is ready to pickers, stall by stall in walking order, about equally many pieces each (D4).
+
+    Raises:
+        RefusedError: `routes.no_picker`.
+    """
+    day = command.day or b.today
+    tasks = _ready(b, day)
+    given: dict[int, int] = {}
+    left = 0
+    for organisation, group in _by_organisation(b, tasks).items():
+        pickers = _pickers(b, organisation, command.devices)
+        if not pickers:
+            left += len(group)
+            continue
+        for number, batch in _share_out(group, pickers).items():
+            route = open_route(b, number, day, markets={task.market for task in batch})
+            for task in batch:
+                dispatch(b, task, device=number, document=route, day=day)
+            given[number] = given.get(number, 0) + len(batch)
+    if tasks and not given:
+        raise RefusedError("routes.no_picker", "没有可用的拿货员设备 / no picker's device is enrolled")
+    for order_id in dict.fromkeys(task.order_id for task in tasks):
+        put_in_warehouse(b, order_id)
+        waybills.after_dispatch(b, order_id)
+    devices = {str(number): count for number, count in given.items()}
+    return {"day": day, "tasks": sum(given.values()), "devices": devices, "left": left}
+
+
+def reassign(b: Batch, command: c.TaskReassign) -> dict[str, Any]:
+    """Take a task back and give its piece to another device, as a new attempt (D4)."""
+    task = need_task(b, command.task)
+    wanted = b.row(st.wanted, task.wanted)
+    assert wanted is not None
+    if wanted.task != task.id or wanted.status not in ("out", "asked", "answered", "bounced", "ready"):
+        raise RefusedError("task.settled", "这件已经有结果，不能改派 / this piece is settled already")
+    device = b.row(s.device, command.device)
+    if device is None or device.revoked_ms is not None or device.role != "picker":
+        raise RefusedError("device.not_picker", "这台不是可用的拿货设备 / that is no living picker's device")
+    day = b.today
+    route = open_route(b, command.device, day, markets={task.market})
+    if task.status == "ready":
+        dispatch(b, task, device=command.device, document=route, day=day)
+        put_in_warehouse(b, task.order_id)
+        return {"task": task.id, "document": route}
+    new = next_attempt(b, task)
+    recall(b, task, "reassigned")
+    dispatch(b, new, device=command.device, document=route, day=day)
+    put_in_warehouse(b, task.order_id)
+    return {"task": new.id, "document": route}
+
+
+def need_task(b: Batch, task: str) -> Row[Any]:
+    """Return a task's row.
+
+    Raises:
+        RefusedError: `task.unknown`.
+    """
+    row = b.row(st.task, task)
+    if row is None:
+        raise RefusedError("task.unknown", f"没有任务 {task} / there is no task {task}")
+    return row
+
+
+def dispatch(b: Batch, task: Row[Any], *, device: int, document: str, day: str) -> None:
+    """A task goes out to a device."""
+    b.set(st.task, task.id, status="out", device=device, document=document, day=day)
+    b.set(st.wanted, task.wanted, status="out", not_before=None)
+    row = b.row(st.task, task.id)
+    assert row is not None
+    lease_cell(b, task.order_id)
+    b.say(document, task_fact(b, row, day=day))
+    order = b.row(st.shop_order, task.order_id)
+    if order is not None and order.status == "ready":
+        b.set(st.shop_order, task.order_id, status="out")
+
+
+def recall(b: Batch, task: Row[Any], reason: str, note: str = "") -> None:
+    """Withdraw a task: what never left ends now, what is out waits for its device's answer (D9)."""
+    fact = kinds.TaskRecalled.model_validate({"reason": reason, "note": note}).about(f"task:{task.id}")
+    if task.warehouse:
+        b.say(warehouse_document(task.warehouse), fact)
+    if task.status == "ready" or task.document is None:
+        b.set(st.task, task.id, status="ended", recalled=reason)
+        return
+    b.say(task.document, fact)
+    answered = task.status in ("bounced", "ended") or _device_gone(b, task.device)
+    b.set(st.task, task.id, status="ended" if answered else "recalled", recalled=reason)
+
+
+def next_attempt(b: Batch, task: Row[Any], **changes: Any) -> Row[Any]:
+    """Make the next attempt at a task's piece, ready to go out; `changes` are its columns that differ."""
+    newest = b.conn.execute(select(func.max(st.task.c.attempt)).where(st.task.c.wanted == task.wanted)).scalar_one()
+    order = task.order_id
+    number = int(task.wanted.rpartition("-")[2])
+    new_id = task_id(order, number, newest + 1)
+    values = dict(task._mapping)
+    values.update(
+        id=new_id, attempt=newest + 1, status="ready", document=None, device=None, day=None, recalled=None,
+        recall_seen=0, replaces=task.id, source="stall", piece=None, warehouse="",
+    )  # fmt: skip
+    values.update(changes)
+    b.conn.execute(insert(st.task).values(**values))
+    b.set(st.wanted, task.wanted, task=new_id, attempt=newest + 1, status="ready")
+    row = b.row(st.task, new_id)
+    assert row is not None
+    return row
+
+
+def put_in_warehouse(b: Batch, order_id: str) -> None:
+    """Write every living task of an order that is not there yet into the warehouse's document (D16)."""
+    order = b.row(st.shop_order, order_id)
+    if order is None or order.status == "closed":
+        return
+    warehouse = order.warehouse or _warehouse_for(b, order)
+    if not warehouse:
+        return
+    if not order.warehouse:
+        b.set(st.shop_order, order_id, warehouse=warehouse)
+    lease_cell(b, order_id)
+    document = open_warehouse(b, warehouse)
+    t, w = st.task.c, st.wanted.c
+    rows = b.conn.execute(
+        select(st.task)
+        .join(st.wanted, w.task == t.id)
+        .where(t.order_id == order_id, w.status.in_(LIVING))
+        .order_by(w.piece_no)
+    ).all()
+    for task in rows:
+        if task.warehouse:
+            continue
+        b.say(document, task_fact(b, task, day=task.day or b.today))
+        b.set(st.task, task.id, warehouse=warehouse)
+        if task.source == "stock" and task.status == "ready":
+            b.set(st.task, task.id, status="out")
+            b.set(st.wanted, task.wanted, status="out")
+    if order.status == "ready" and not _undispatched(b, order_id):
+        b.set(st.shop_order, order_id, status="out")
+    waybills.after_dispatch(b, order_id)
+
+
+def task_fact(b: Batch, task: Row[Any], *, day: str) -> Fact:
+    """Return the fact that assigns a task."""
+    order = b.row(st.shop_order, task.order_id)
+    wanted = b.row(st.wanted, task.wanted)
+    assert order is not None and wanted is not None
+    line = b.conn.execute(
+        select(st.order_line).where(st.order_line.c.order_id == order.id, st.order_line.c.line == wanted.line)
+    ).one()
+    merchant = b.row(st.merchant, order.merchant)
+    shop = b.row(st.shop, order.shop)
+    siblings = b.conn.execute(select(st.wanted.c.line).where(st.wanted.c.order_id == order.id)).scalars().all()
+    body = kinds.TaskAssigned(
+        source=task.source, piece=task.piece, order_no=order.order_no, merchant=order.merchant,
+        merchant_name=merchant.name if merchant is not None else order.merchant, shop=order.shop, line=wanted.line,
+        copy_no=wanted.copy_no, copies=sum(line_of == wanted.line for line_of in siblings), piece_no=wanted.piece_no,
+        order_pieces=len(siblings), title=line.title[:200], style=task.style, colour=task.colour, size=task.size,
+        market=task.market, floor=task.floor, stall=task.stall, drop_ship=bool(order.drop_ship), quote_fen=task.quote_fen,
+        cap_fen=task.cap_fen, cell=order.cell, terminal=order.terminal, day=day, attempt=attempt_of(task.id),
+        replaces=task.replaces, assigned_to=task.device, courier=order.courier,
+        requirements=(shop.requirements if shop is not None else "")[:300], note=order.remark[:300],
+    )  # fmt: skip
+    subjects = [f"task:{task.id}", f"order:{order.id}"]
+    if task.piece is not None:
+        subjects.append(f"piece:{task.piece}")
+    return body.about(*subjects)
+
+
+# --- documents --------------------------------------------------------------------------------------------------------------
+
+
+def open_route(b: Batch, number: int, day: str, *, markets: Iterable[str] = ()) -> str:
+    """Return the picker's route document of a day, opened and in his scope, with its markets."""
+    name = f"route/{day}-{number}"
+    b.open_document(name, owner=str(number), writers={number: "picker"})
+    scope = [name]
+    for market in sorted(markets):
+        document = market_document(market)
+        b.open_document(document, owner=market, writers={number: "picker"})
+        scope.append(document)
+    add_to_scope(b, number, scope)
+    return name
+
+
+def open_warehouse(b: Batch, warehouse: str) -> str:
+    """Return a warehouse's document, opened for all its terminals."""
+    name = warehouse_document(warehouse)
+    d = s.device.c
+    terminals = b.conn.execute(
+        select(d.number).where(d.warehouse == warehouse, d.role == "warehouse", d.revoked_ms.is_(None))
+    ).scalars()
+    b.open_document(name, owner=warehouse, writers=dict.fromkeys(terminals, "warehouse"))
+    return name
+
+
+def add_to_scope(b: Batch, number: int, documents: Sequence[str]) -> None:
+    """Let a device sync these documents too; its own document says so."""
+    device = b.row(s.device, number)
+    if device is None:
+        return
+    before = json.loads(device.documents)
+    after = before + [document for document in documents if document not in before]
+    if after != before:
+        say_scope(b, number, after)
+
+
+def drop_from_scope(b: Batch, number: int, documents: Sequence[str]) -> None:
+    """A document that ended leaves a device's scope."""
+    device = b.row(s.device, number)
+    if device is None:
+        return
+    before = json.loads(device.documents)
+    after = [document for document in before if document not in documents]
+    if after != before:
+        say_scope(b, number, after)
+
+
+def say_scope(b: Batch, number: int, documents: Sequence[str]) -> None:
+    """Write a device's scope into its own document."""
+    b.set(s.device, number, documents=json.dumps(list(documents), ensure_ascii=False))
+    device = b.row(s.device, number)
+    assert device is not None
+    people = []
+    for person_id in json.loads(device.people):
+        person = b.row(s.person, person_id)
+        if person is not None and person.ended_ms is None:
+            people.append(
+                kinds.Person(id=person.id, name=person.name, pin_salt=person.pin_salt, pin_hash=person.pin_hash)
+            )
+    scope = kinds.DeviceScope(
+        role=kinds.Role(device.role), organisation=device.organisation, documents=list(documents), people=people,
+        terminal_name=device.name if device.role == "warehouse" else "",
+        override_fen_per_piece=device.override_fen_per_piece, override_fen_per_day=device.override_fen_per_day,
+    )  # fmt: skip
+    b.say(device_document(number), scope.about(f"device:{number}"))
+
+
+# --- cells ------------------------------------------------------------------------------------------------------------------
+
+
+def lease_cell(b: Batch, order_id: str) -> None:
+    """Give a multi-piece order its owner and its cell, once (D16). Single pieces need none."""
+    order = b.row(st.shop_order, order_id)
+    if order is None or order.terminal is not None:
+        return
+    pieces = b.conn.execute(
+        select(func.count()).select_from(st.wanted).where(st.wanted.c.order_id == order_id)
+    ).scalar_one()
+    if pieces < 2:
+        return
+    warehouse = order.warehouse or _warehouse_for(b, order)
+    d, o = s.device.c, st.shop_order.c
+    terminals = (
+        b.conn.execute(
+            select(d.number)
+            .where(d.role == "warehouse", d.revoked_ms.is_(None), d.warehouse == warehouse)
+            .order_by(d.number)
+        )
+        .scalars()
+        .all()
+    )
+    if not terminals:
+        return
+    load: dict[int, int] = dict(
+        b.conn.execute(
+            select(o.terminal, func.count())
+            .where(o.terminal.is_not(None), o.status.in_(("ready", "out")))
+            .group_by(o.terminal)
+        ).all()
+    )
+    terminal = min(terminals, key=lambda number: (load.get(number, 0), number))
+    cell = b.conn.execute(
+        select(st.cell.c.cell)
+        .where(st.cell.c.terminal == terminal, st.cell.c.order_id.is_(None))
+        .order_by(func.length(st.cell.c.cell), st.cell.c.cell)
+        .limit(1)
+    ).scalar()
+    if cell is not None:
+        b.conn.execute(
+            update(st.cell).where(st.cell.c.terminal == terminal, st.cell.c.cell == cell).values(order_id=order_id)
+        )
+    b.set(st.shop_order, order_id, terminal=terminal, cell=cell or OVERFLOW)
+
+
+def free_cell(b: Batch, order_id: str) -> None:
+    """The order left its cell."""
+    b.conn.execute(update(st.cell).where(st.cell.c.order_id == order_id).values(order_id=None))
+
+
+# --- below ------------------------------------------------------------------------------------------------------------------
+
+
+def _ready(b: Batch, day: str) -> list[Row[Any]]:
+    t, w = st.task.c, st.wanted.c
+    return list(
+        b.conn.execute(
+            select(st.task, st.shop_order.c.merchant, st.shop_order.c.drop_ship)
+            .join(st.wanted, w.task == t.id)
+            .join(st.shop_order, st.shop_order.c.id == t.order_id)
+            .where(t.status == "ready", t.source == "stall", w.status == "ready")
+            .where((w.not_before.is_(None)) | (w.not_before <= day))
+            .order_by(w.queued, w.piece_no)
+        )
+    )
+
+
+def _by_organisation(b: Batch, tasks: Sequence[Row[Any]]) -> dict[str, list[Row[Any]]]:
+    """Drop-ship orders are the platform's to pick; an own-shipped one is its merchant's own people's (D20)."""
+    groups: dict[str, list[Row[Any]]] = defaultdict(list)
+    for task in tasks:
+        groups[PLATFORM if task.drop_ship else task.merchant].append(task)
+    return groups
+
+
+def _pickers(b: Batch, organisation: str, only: Sequence[int] | None) -> list[int]:
+    d = s.device.c
+    rows = b.conn.execute(
+        select(d.number)
+        .where(d.role == "picker", d.organisation == organisation, d.revoked_ms.is_(None))
+        .where(d.written_off_ms.is_(None))
+        .order_by(d.number)
+    ).scalars()
+    return [number for number in rows if only is None or number in only]
+
+
+def _share_out(tasks: Sequence[Row[Any]], pickers: Sequence[int]) -> dict[int, list[Row[Any]]]:
+    """Cut the walk into as many stretches as there are pickers, a stall never in two (D4)."""
+    stalls: dict[str, list[Row[Any]]] = defaultdict(list)
+    for task in tasks:
+        stalls[task.stall_id].append(task)
+    walk = sorted(
+        stalls.values(),
+        key=lambda group: walk_key(StallPlace(market=group[0].market, floor=group[0].floor, stall=group[0].stall)),
+    )
+    shares: dict[int, list[Row[Any]]] = {number: [] for number in pickers}
+    total, done, at = len(tasks), 0, 0
+    for group in walk:
+        while at + 1 < len(pickers) and done + len(group) / 2 > total * (at + 1) / len(pickers):
+            at += 1
+        shares[pickers[at]] += group
+        done += len(group)
+    return {number: share for number, share in shares.items() if share}
+
+
+def _warehouse_for(b: Batch, order: Row[Any]) -> str:
+    """The warehouse of the order's organisation that has a terminal; "" while there is none."""
+    d = s.device.c
+    organisations = [PLATFORM] if order.drop_ship else [order.merchant, PLATFORM]
+    for organisation in organisations:
+        found = b.conn.execute(
+            select(d.warehouse)
+            .where(d.role == "warehouse", d.organisation == organisation, d.revoked_ms.is_(None))
+            .order_by(d.number)
+            .limit(1)
+        ).scalar()
+        if found:
+            return str(found)
+    return ""
+
+
+def _undispatched(b: Batch, order_id: str) -> bool:
+    w = st.wanted.c
+    return (
+        b.conn.execute(select(w.id).where(w.order_id == order_id, w.status.in_(("ready", "waiting"))).limit(1)).first()
+        is not None
+    )
+
+
+def _device_gone(b: Batch, number: int | None) -> bool:
+    device = None if number is None else b.row(s.device, number)
+    return device is None or device.written_off_ms is not None

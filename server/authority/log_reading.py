@@ -1,0 +1,244 @@
+"""Read accepted envelopes into facts, and facts into states: the authority's memory of every document.
+
+Envelopes of a writer come in their order and once; what was read already (its own envelopes, or everything when the reading position
+was lost) is passed over by `writer.seq`. Facts are placed with the whole basis and the role their writer has in that document;
+void ones are kept, marked, and counted by nothing. States are folded by `trade` alone, so that they equal every replica's (I15).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row, insert, select, update
+
+from server import schema as s
+from server.store import insert_once, to_json, upsert
+from sync_core.facts import (
+    DOCUMENT_CLOSED,
+    STRANGER,
+    Admission,
+    Envelope,
+    PlacedFact,
+    admission_of,
+    is_server,
+    place,
+    read_admissions,
+    subject_type,
+    whole_basis,
+)
+from sync_core.fold import Trade, fold_subject, judge
+
+NEWER: Final = "schema.newer"
+"""Waits for the upgrade; neither folded nor decided."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Writer:
+    """How far a writer was read in a document, and how he may speak there."""
+
+    admission: Admission = STRANGER
+    seq: int = 0
+    basis: Mapping[int, int] = field(default_factory=dict)
+
+
+class Memory:
+    """What the authority has read, within one transaction."""
+
+    def __init__(self, conn: Connection, trade: Trade) -> None:
+        self._conn = conn
+        self._trade = trade
+        self._writers: dict[str, dict[int, _Writer]] = {}
+        self.touched: set[tuple[str, str]] = set()
+
+    def read_of(self, document: str) -> dict[int, int]:
+        """Return {writer: last seq read} of a document."""
+        return {device: known.seq for device, known in self._of(document).items() if known.seq}
+
+    def basis_of(self, document: str, device: int) -> Mapping[int, int]:
+        """Return the whole basis of a writer's last envelope."""
+        return self._of(document).get(device, _Writer()).basis
+
+    def role_of(self, document: str, device: int) -> str:
+        """Return in which role a number speaks there; "" when it was never admitted."""
+        return self._admission(document, device).role
+
+    def record(
+        self, document: str, envelope: Envelope, n: int
+    ) -> tuple[list[PlacedFact], list[tuple[str, PlacedFact]]]:
+        """Store the facts of an envelope; returns (those that count, [(reason, void one)]), nothing of one read before."""
+        known = self._of(document).get(envelope.device, _Writer())
+        if envelope.seq <= known.seq:
+            return [], []
+        basis = whole_basis(known.basis, envelope)
+        admission = self._admission(document, envelope.device)
+        self._keep(document, envelope.device, replace(known, seq=envelope.seq, basis=basis))
+        fresh: list[PlacedFact] = []
+        voids: list[tuple[str, PlacedFact]] = []
+        for fact in place(envelope, basis=basis, admission=admission):
+            self._follow(document, fact)
+            void = judge(self._trade, fact)
+            self._insert(document, fact, n, void, carried=envelope.facts[fact.index].carried is not None)
+            self.touched.update((document, subject) for subject in fact.subjects)
+            if void is None:
+                fresh.append(fact)
+            else:
+                voids.append((void, fact))
+        return fresh, voids
+
+    def facts_of(
+        self, subject: str, *, document: str | None = None, own_only: bool = False
+    ) -> dict[str, list[PlacedFact]]:
+        """Return {document: facts about a subject}, voids left out; `own_only`: without carried copies."""
+        f, fs = s.fact, s.fact_subject
+        query = (
+            select(f)
+            .join(
+                fs,
+                (fs.c.document == f.c.document)
+                & (fs.c.writer == f.c.writer)
+                & (fs.c.seq == f.c.seq)
+                & (fs.c.place == f.c.place),
+            )
+            .where(fs.c.subject == subject, f.c.void.is_(None))
+            .order_by(f.c.n, f.c.place)
+        )
+        if document is not None:
+            query = query.where(f.c.document == document)
+        if own_only:
+            query = query.where(f.c.carried == 0)
+        found: dict[str, list[PlacedFact]] = {}
+        for row in self._conn.execute(query):
+            found.setdefault(row.document, []).append(placed_fact(row))
+        return found
+
+    def fold_touched(self) -> None:
+        """Fold every subject that got a fact since the last call, and keep its state."""
+        touched, self.touched = self.touched, set()
+        for document, subject in sorted(touched):
+            if subject == "document":
+                continue
+            facts = self.facts_of(subject, document=document).get(document, [])
+            state = fold_subject(self._trade, subject, facts)
+            row = {
+                "document": document,
+                "subject": subject,
+                "kind": subject_type(subject),
+                "state": to_json(state),
+            }
+            upsert(self._conn, s.state, ("document", "subject"), row)
+
+    def state(self, document: str, subject: str) -> dict[str, Any] | None:
+        """Return a stored state; call `fold_touched` first for a fresh one."""
+        found = self._conn.execute(
+            select(s.state.c.state).where(s.state.c.document == document, s.state.c.subject == subject)
+        ).scalar()
+        return None if found is None else dict(json.loads(found))
+
+    def documents_of(self, subjects: Iterable[str]) -> list[str]:
+        """Return the open documents that speak of one of the subjects."""
+        fs, d = s.fact_subject.c, s.document.c
+        query = (
+            select(fs.document)
+            .join(s.document, d.name == fs.document)
+            .where(fs.subject.in_(list(subjects)), d.closed_ms.is_(None))
+            .distinct()
+            .order_by(fs.document)
+        )
+        return [row[0] for row in self._conn.execute(query)]
+
+    def _of(self, document: str) -> dict[int, _Writer]:
+        known = self._writers.get(document)
+        if known is None:
+            rows = self._conn.execute(select(s.writer).where(s.writer.c.document == document))
+            known = {
+                row.device: _Writer(
+                    admission=Admission(role=row.role, continues=frozenset(json.loads(row.continues))),
+                    seq=row.seq,
+                    basis=_read_basis(row.basis),
+                )
+                for row in rows
+            }
+            self._writers[document] = known
+        return known
+
+    def _admission(self, document: str, device: int) -> Admission:
+        return admission_of(device, {device: self._of(document).get(device, _Writer()).admission})
+
+    def _keep(self, document: str, device: int, known: _Writer) -> None:
+        self._of(document)[device] = known
+        row = {
+            "document": document,
+            "device": device,
+            "role": known.admission.role,
+            "continues": to_json(sorted(known.admission.continues)),
+            "seq": known.seq,
+            "basis": _write_basis(known.basis),
+        }
+        upsert(self._conn, s.writer, ("document", "device"), row)
+
+    def _follow(self, document: str, fact: PlacedFact) -> None:
+        """The server's word on who may speak in a document, and when it ends."""
+        if not is_server(fact.writer):
+            return
+        for device, admission in read_admissions([fact]).items():
+            self._keep(document, device, replace(self._of(document).get(device, _Writer()), admission=admission))
+        if fact.kind == DOCUMENT_CLOSED:
+            self._conn.execute(
+                update(s.document)
+                .where(s.document.c.name == document, s.document.c.closed_ms.is_(None))
+                .values(closed_ms=fact.at_ms, successor=fact.body.get("successor"))
+            )
+
+    def _insert(self, document: str, fact: PlacedFact, n: int, void: str | None, *, carried: bool) -> None:
+        stands = {"document": document, "writer": fact.writer, "seq": fact.seq, "place": fact.index}
+        row = {
+            **stands,
+            "id": fact.id,
+            "n": n,
+            "kind": fact.kind,
+            "subjects": to_json(list(fact.subjects)),
+            "body": to_json(dict(fact.body)),
+            "device": fact.device,
+            "person": fact.person,
+            "at_ms": fact.at_ms,
+            "role": fact.role,
+            "schema": fact.schema,
+            "basis": _write_basis(fact.basis),
+            "carried": int(carried),
+            "void": void,
+        }
+        insert_once(self._conn, s.fact, row)
+        self._conn.execute(
+            insert(s.fact_subject),
+            [{**stands, "subject": subject, "id": fact.id} for subject in dict.fromkeys(fact.subjects)],
+        )
+
+
+def placed_fact(row: Row[Any]) -> PlacedFact:
+    """Return the fact of a stored row."""
+    return PlacedFact(
+        id=row.id,
+        kind=row.kind,
+        subjects=tuple(json.loads(row.subjects)),
+        body=json.loads(row.body),
+        device=row.device,
+        person=row.person,
+        at_ms=row.at_ms,
+        role=row.role,
+        schema=row.schema,
+        writer=row.writer,
+        seq=row.seq,
+        index=row.place,
+        basis=_read_basis(row.basis),
+    )
+
+
+def _read_basis(text: str) -> dict[int, int]:
+    return {int(writer): seq for writer, seq in json.loads(text).items()}
+
+
+def _write_basis(basis: Mapping[int, int]) -> str:
+    return to_json({str(writer): seq for writer, seq in basis.items()})

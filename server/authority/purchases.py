@@ -1,0 +1,438 @@
+"""Purchases: which one serves its order, who pays for it, and what happens to the others.
+
+`trade.conflicts` decides; here its answer becomes a verdict, postings and rows, once per purchase. All attempts at one piece are one want
+with one hold: whoever buys for it first in the authority's order keeps it, whichever attempt he had, and nobody is charged twice.
+Rules R43, R80-R82, D7-D11, E1-E4, E7, E8, E11.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import Row, insert, select, update
+
+from server import schema_trade as st
+from server.authority import waybills
+from server.authority.batch import PLATFORM, Batch, body_of, warehouse_document
+from server.authority.dispatch import recall
+from server.ledger import PRINCIPAL, About
+from sync_core.facts import PlacedFact
+from trade import kinds
+from trade.conflicts import (
+    CLOSING,
+    ClosedSeen,
+    ClosedUnseen,
+    Keeps,
+    OverCap,
+    Purchase,
+    PurchaseDecision,
+    Second,
+    Undone,
+    Want,
+    judge_purchase,
+    known_pairs,
+    verdict_body,
+)
+from trade.ids import first_id
+from trade.pricing import judge_correction
+
+
+def on_bought(b: Batch, document: str, fact: PlacedFact) -> None:
+    """A garment was bought: it exists, whatever is decided about it."""
+    body = body_of(fact)
+    assert isinstance(body, kinds.PieceBought)
+    code = first_id(fact.subjects, "piece") or ""
+    task = b.row(st.task, first_id(fact.subjects, "task"))
+    stall_id = next((subject for subject in fact.subjects if subject.startswith("stall:")), "")
+    known = b.row(st.piece, code)
+    if known is not None and known.bought_fact is not None:
+        b.discrepancy(
+            "piece_code_twice", f"piece:{code}", PLATFORM, zh=f"件码 {code} 用了两次", en=f"the piece code {code} was used twice",
+            facts=[fact.id], key=f"piece_code_twice|{document}|{fact.id}",
+        )  # fmt: skip
+        return
+    _keep_piece(b, fact, body, code, task, stall_id, known)
+    b.ledger.pay_stall(
+        body.price_fen, means=body.means.value, person=fact.person, stall_id=stall_id, key=f"paid:{code}",
+        about=About(task=task.id if task is not None else "", piece=code, causes=(f"fact:{fact.id}",)),
+    )  # fmt: skip
+    if task is None:
+        b.set(st.piece, code, outcome="second")
+        b.discrepancy(
+            "unknown_task",
+            f"piece:{code}",
+            PLATFORM,
+            zh="为不存在的任务买了一件",
+            en="bought for a task nobody knows",
+            facts=[fact.id],
+        )
+        return
+    if known is not None:
+        b.settle_discrepancy(f"orphan|piece:{code}", "手机的记录到了 / its phone's facts arrived")
+    decide_purchase(b, document, fact.id, code, task)
+
+
+def decide_purchase(b: Batch, document: str, fact_id: str, code: str, task: Row[Any]) -> None:
+    """Judge one purchase and carry the verdict out."""
+    wanted = b.row(st.wanted, task.wanted)
+    order = b.row(st.shop_order, task.order_id)
+    assert wanted is not None and order is not None
+    want, qualified = _build_want(b, document, fact_id, wanted, task, order)
+    decision = judge_purchase(want, qualified)
+    if isinstance(decision, ClosedUnseen | Keeps | OverCap) and _written_off(b, wanted, order):
+        decision = Second(keeper=wanted.keeper)
+    verdict = verdict_body(decision, fact_id)
+    if not b.once(document, fact_id, kinds.PurchaseVerdict.KIND, verdict.model_dump(mode="json")):
+        return
+    fact = verdict.about(f"task:{task.id}", f"piece:{code}")
+    warehouse = warehouse_document(order.warehouse) if order.warehouse else None
+    b.say_to([document, warehouse], fact)
+    _carry_out(b, decision, verdict, code, task, wanted, order, fact_id)
+
+
+def on_undone(b: Batch, document: str, fact: PlacedFact) -> None:
+    """The tap was a mistake: no garment, no money, the task is open again; unless the garment was scanned."""
+    body = body_of(fact)
+    assert isinstance(body, kinds.PieceUndone)
+    code = first_id(fact.subjects, "piece") or ""
+    piece = b.row(st.piece, code)
+    if piece is None or piece.bought_fact != body.fact or piece.place == "undone":
+        return
+    if fact.device != piece.device and fact.person != piece.person:
+        return
+    if piece.scanned_ms is not None:
+        b.discrepancy(
+            "undone_but_scanned", f"piece:{code}", PLATFORM,
+            zh="手机撤销了这件，但仓库已收到实物", en="the phone took this purchase back, yet the garment was scanned in", facts=[fact.id],
+        )  # fmt: skip
+        return
+    task = b.row(st.task, piece.task)
+    about = About(
+        merchant=piece.merchant,
+        order=piece.order_id or "",
+        task=piece.task or "",
+        piece=code,
+        causes=(f"fact:{fact.id}",),
+    )
+    b.ledger.pay_stall(
+        -piece.price_fen,
+        means=piece.means,
+        person=piece.person,
+        stall_id=piece.stall_id,
+        key=f"unpaid:{code}",
+        about=about,
+    )
+    b.set(st.piece, code, place="undone", outcome="undone")
+    if task is None:
+        return
+    verdict = kinds.PurchaseVerdict(fact=body.fact, outcome="undone", owner=PLATFORM, charged_fen=0)
+    order = b.row(st.shop_order, task.order_id)
+    warehouse = warehouse_document(order.warehouse) if order is not None and order.warehouse else None
+    b.say_to([document, warehouse], verdict.about(f"task:{task.id}", f"piece:{code}"))
+    if piece.charged_fen:
+        b.ledger.unpost(
+            task.wanted,
+            piece.charged_fen,
+            key=f"undo:{code}",
+            about=about,
+            zh=f"撤销拿货 {code}",
+            en=f"Purchase {code} taken back",
+        )
+        b.set(st.piece, code, charged_fen=0)
+    wanted = b.row(st.wanted, task.wanted)
+    if wanted is not None and wanted.keeper == code:
+        open_again = task.recalled is None
+        b.set(st.wanted, wanted.id, keeper=None, status="out" if open_again else wanted.status)
+        b.set(st.task, task.id, status="out" if open_again else "recalled")
+    elif wanted is not None and wanted.status == "closed":
+        _give_back(b, wanted, order, f"undo:{code}:back", about)
+
+
+def on_price_corrected(b: Batch, document: str, fact: PlacedFact) -> None:
+    """The price was keyed wrong: the merchant pays more only within what is still held (D8, E8)."""
+    body = body_of(fact)
+    assert isinstance(body, kinds.PriceCorrected)
+    code = first_id(fact.subjects, "piece") or ""
+    piece = b.row(st.piece, code)
+    if piece is None or piece.place == "undone" or piece.bought_fact is None:
+        return
+    about = About(
+        merchant=piece.merchant,
+        order=piece.order_id or "",
+        task=piece.task or "",
+        piece=code,
+        causes=(f"fact:{fact.id}",),
+    )
+    change_fen = body.price_fen - piece.price_fen
+    b.ledger.pay_stall(
+        change_fen,
+        means=piece.means,
+        person=piece.person,
+        stall_id=piece.stall_id,
+        key=f"repaid:{document}:{fact.id}",
+        about=about,
+    )
+    b.set(st.piece, code, price_fen=body.price_fen)
+    task = b.row(st.task, piece.task)
+    order = b.row(st.shop_order, piece.order_id)
+    if (
+        task is None
+        or order is None
+        or not order.drop_ship
+        or piece.outcome not in ("keeps", "over_cap", "closed_unseen")
+    ):
+        return
+    held_fen = b.ledger.open_fen(task.wanted, PRINCIPAL)
+    judged = judge_correction(
+        charged_fen=piece.charged_fen, platform_fen=piece.excess_fen, price_fen=body.price_fen, still_held_fen=held_fen
+    )
+    key = f"correct:{document}:{fact.id}"
+    if judged.merchant_fen > 0:
+        b.ledger.post(task.wanted, judged.merchant_fen, key=key, about=about)
+    elif judged.merchant_fen < 0:
+        b.ledger.unpost(
+            task.wanted,
+            -judged.merchant_fen,
+            key=key,
+            about=about,
+            zh=f"改价退回 {code}",
+            en=f"Lower price of piece {code}",
+        )
+        if piece.scanned_ms is not None:
+            b.ledger.release(
+                task.wanted,
+                key=f"{key}:back",
+                about=about,
+                parts=(PRINCIPAL,),
+                zh="改价差额退回",
+                en="Difference of the corrected price",
+            )
+    b.set(
+        st.piece,
+        code,
+        charged_fen=piece.charged_fen + judged.merchant_fen,
+        excess_fen=piece.excess_fen + judged.platform_fen,
+    )
+    if judged.platform_fen > 0:
+        b.discrepancy(
+            "price_raised", f"piece:{code}", PLATFORM,
+            zh=f"改价后超出冻结 {judged.platform_fen} 分，由平台承担", en=f"the corrected price is {judged.platform_fen} fen above what was held: the platform bears it",
+            facts=[fact.id], key=f"price_raised|{document}|{fact.id}",
+        )  # fmt: skip
+
+
+def serve_want(b: Batch, wanted: Row[Any], code: str) -> None:
+    """A piece serves a want: its other attempts are recalled."""
+    b.set(st.wanted, wanted.id, keeper=code, status="bought")
+    b.decided(("answer", "bounce", "ask"), wanted.task, "bought")
+    t = st.task.c
+    others = b.conn.execute(
+        select(st.task).where(
+            t.wanted == wanted.id, t.status.in_(("ready", "out", "asked", "answered")), t.recalled.is_(None)
+        )
+    ).all()
+    piece = b.row(st.piece, code)
+    for task in others:
+        if piece is not None and task.id == piece.task:
+            b.set(st.task, task.id, status="bought")
+        else:
+            recall(b, task, "reassigned")
+
+
+# --- below ------------------------------------------------------------------------------------------------------------------
+
+
+def _keep_piece(
+    b: Batch,
+    fact: PlacedFact,
+    body: kinds.PieceBought,
+    code: str,
+    task: Row[Any] | None,
+    stall_id: str,
+    known: Row[Any] | None,
+) -> None:
+    order = None if task is None else b.row(st.shop_order, task.order_id)
+    values: dict[str, Any] = {
+        "wanted": None if task is None else task.wanted, "task": None if task is None else task.id,
+        "order_id": None if task is None else task.order_id, "merchant": "" if order is None else order.merchant,
+        "stall_id": stall_id, "style": "" if task is None else task.style, "colour": "" if task is None else task.colour,
+        "size": "" if task is None else task.size, "price_fen": body.price_fen, "means": body.means.value, "device": fact.device,
+        "person": fact.person, "bought_ms": fact.at_ms, "bought_fact": fact.id,
+    }  # fmt: skip
+    if known is None:
+        b.conn.execute(insert(st.piece).values(code=code, owner=PLATFORM, place="with_picker", **values))
+    else:
+        b.set(st.piece, code, **values)
+
+
+def _build_want(
+    b: Batch, document: str, fact_id: str, wanted: Row[Any], task: Row[Any], order: Row[Any]
+) -> tuple[Want, str]:
+    """All purchases of a want over all its attempts and documents; ids are made unique over documents by a suffix."""
+    attempts = b.conn.execute(select(st.task).where(st.task.c.wanted == wanted.id)).all()
+    purchases: list[Purchase] = []
+    known: set[tuple[str, str]] = set()
+    recall_id: str | None = None
+    keeper: str | None = None
+    qualified = f"{fact_id}.0"
+    documents = dict.fromkeys([document, *(row.document for row in attempts if row.document)])
+    for number, name in enumerate(documents):
+        facts: list[PlacedFact] = []
+        for attempt in attempts:
+            facts += b.memory.facts_of(f"task:{attempt.id}", document=name, own_only=True).get(name, [])
+        named = [replace(fact, id=f"{fact.id}.{number}") for fact in {fact.id: fact for fact in facts}.values()]
+        known |= known_pairs([fact for fact in named if fact.kind in _RANKED])
+        for plain, fact in zip({fact.id: fact for fact in facts}.values(), named, strict=True):
+            if fact.kind == kinds.PieceBought.KIND:
+                code = first_id(fact.subjects, "piece") or ""
+                piece = b.row(st.piece, code)
+                if piece is None or piece.bought_fact != plain.id:
+                    continue
+                purchases.append(_purchase(fact, piece, wanted, attempts))
+                if code == wanted.keeper:
+                    keeper = fact.id
+            elif number == 0 and fact.kind == kinds.TaskRecalled.KIND and first_id(fact.subjects, "task") == task.id:
+                recall_id = fact.id
+    closed = task.recalled in CLOSING or wanted.status in ("closing", "closed")
+    drawn = wanted.keeper if wanted.keeper is not None and keeper is None else None
+    cap_fen = task.cap_fen
+    if order.drop_ship:
+        cap_fen = min(max(task.cap_fen, 0), b.ledger.open_fen(wanted.id, PRINCIPAL)) if keeper is None else task.cap_fen
+    want = Want(
+        merchant=order.merchant, cap_fen=cap_fen, drop_ship=bool(order.drop_ship), purchases=tuple(purchases),
+        known=frozenset(known), keeper=keeper, recall=(recall_id or f"0.0.0.{len(documents)}") if closed else None, drawn=drawn,
+    )  # fmt: skip
+    return want, qualified
+
+
+_RANKED = frozenset({kinds.PieceBought.KIND, kinds.TaskRecalled.KIND})
+
+
+def _purchase(fact: PlacedFact, piece: Row[Any], wanted: Row[Any], attempts: Sequence[Row[Any]]) -> Purchase:
+    current = next((row for row in attempts if row.id == wanted.task), None)
+    return Purchase(
+        fact=fact.id,
+        piece=piece.code,
+        device=fact.device,
+        price_fen=piece.price_fen,
+        assigned=current is not None and current.device == fact.device,
+        seen_recall=bool(fact.body.get("seen_recall", False)),
+        undone=piece.place == "undone",
+    )
+
+
+def _written_off(b: Batch, wanted: Row[Any], order: Row[Any]) -> bool:
+    """The principal went back already (a supervisor wrote the device off): a purchase after that is the platform's (D9)."""
+    return bool(order.drop_ship) and wanted.status == "closed" and b.ledger.open_fen(wanted.id, PRINCIPAL) == 0
+
+
+def _carry_out(
+    b: Batch, decision: PurchaseDecision, verdict: kinds.PurchaseVerdict, code: str, task: Row[Any], wanted: Row[Any],
+    order: Row[Any], fact_id: str,
+) -> None:  # fmt: skip
+    about = b.about(order=order, task=task.id, piece=code, fact=fact_id)
+    b.set(
+        st.piece,
+        code,
+        owner=verdict.owner,
+        outcome=verdict.outcome,
+        charged_fen=verdict.charged_fen,
+        excess_fen=verdict.excess_fen,
+    )
+    match decision:
+        case Keeps() | OverCap():
+            b.set(st.task, task.id, status="bought")
+            serve_want(b, wanted, code)
+            if verdict.charged_fen:
+                b.ledger.post(wanted.id, verdict.charged_fen, key=f"post:{code}", about=about)
+            if isinstance(decision, OverCap):
+                _ask_excess(b, verdict, code, order)
+            arrived(b, code)
+        case ClosedUnseen():
+            b.set(st.task, task.id, status="ended")
+            if verdict.charged_fen:
+                b.ledger.post(wanted.id, verdict.charged_fen, key=f"post:{code}", about=about)
+            _close_after_purchase(b, wanted, order, about, cause=decision.cause, code=code)
+        case ClosedSeen():
+            b.set(st.task, task.id, status="ended")
+            _give_back(b, wanted, order, f"seen:{code}", about)
+            b.discrepancy(
+                "bought_though_seen", f"piece:{code}", PLATFORM, zh="手机已显示召回仍然购买，归平台", en="bought although the phone had shown the recall: the platform's",
+                facts=[fact_id],
+            )  # fmt: skip
+        case Second():
+            if task.status not in ("bought", "ended"):
+                b.set(st.task, task.id, status="ended")
+            b.discrepancy(
+                "second_piece", f"piece:{code}", PLATFORM, zh=f"同一件买了两次，{code} 归平台，等去处", en=f"bought twice: {code} is the platform's and looks for a home",
+                facts=[fact_id],
+            )  # fmt: skip
+            arrived(b, code)
+        case Undone():
+            b.set(st.piece, code, place="undone")
+    if isinstance(decision, ClosedUnseen | ClosedSeen):
+        arrived(b, code)
+
+
+def arrived(b: Batch, code: str) -> None:
+    """Continue with a piece that was scanned in before its purchase was known (E12)."""
+    piece = b.row(st.piece, code)
+    if piece is not None and piece.scanned_ms is not None:
+        from server.authority.sorting import settle_arrival
+
+        settle_arrival(b, piece)
+
+
+def _ask_excess(b: Batch, verdict: kinds.PurchaseVerdict, code: str, order: Row[Any]) -> None:
+    b.ask(
+        "over_cap", f"piece:{code}", order=order.id, merchant=order.merchant, cause=code,
+        detail={"excess_fen": verdict.excess_fen, "charged_fen": verdict.charged_fen},
+    )  # fmt: skip
+    b.discrepancy(
+        "over_cap", f"piece:{code}", PLATFORM, zh=f"超过上限 {verdict.excess_fen} 分，暂由平台承担", en=f"{verdict.excess_fen} fen above the cap: the platform's until the merchant accepts",
+        facts=[verdict.fact],
+    )  # fmt: skip
+
+
+def _close_after_purchase(b: Batch, wanted: Row[Any], order: Row[Any], about: About, *, cause: str, code: str) -> None:
+    """Closed, yet bought in good faith: the merchant's stock; the commission of the walk stays (D9)."""
+    if b.settings.commission_stays:
+        b.ledger.capture_fees(
+            wanted.id,
+            key=f"walk:{code}",
+            about=about,
+            zh="关闭前已拿货，跑腿佣金不退",
+            en="Commission of the walk stays: it was bought before the close was seen",
+        )
+    b.ledger.release(wanted.id, key=f"closed:{code}", about=about, zh="关闭退回余额", en="Rest released on close")
+    b.set(st.wanted, wanted.id, status="closed")
+    zh, en = _CAUSES[cause]
+    b.notice(
+        order.merchant, "closed_unseen", f"piece:{code}", zh=zh, en=en, fact=about.causes[0] if about.causes else ""
+    )
+    b.discrepancy("closed_unseen", f"piece:{code}", order.merchant, zh=zh, en=en, facts=list(about.causes))
+
+
+_CAUSES = {
+    "bought_first": ("先拿货、后关闭：这件成了您的库存", "bought first, closed after: the piece is your stock now"),
+    "neither_knew": ("关闭时手机没信号，已拿货：这件成了您的库存", "the phone had no signal when it was closed: the piece is your stock now"),
+    "page_was_open": ("召回到达时拿货页面已打开：这件成了您的库存", "the recall came while the buy page was open: the piece is your stock now"),
+}  # fmt: skip
+
+
+def _give_back(b: Batch, wanted: Row[Any], order: Row[Any] | None, key: str, about: About) -> None:
+    if order is not None:
+        b.ledger.release(wanted.id, key=key, about=about, zh="退回冻结", en="Held money released")
+    b.conn.execute(
+        update(st.wanted).where(st.wanted.c.id == wanted.id, st.wanted.c.status == "closing").values(status="closed")
+    )
+
+
+def price_of(b: Batch, wanted: str) -> int:
+    """Return what is still frozen for a want's goods."""
+    return b.ledger.open_fen(wanted, PRINCIPAL)
+
+
+__all__ = ["arrived", "decide_purchase", "on_bought", "on_price_corrected", "on_undone", "serve_want", "waybills"]

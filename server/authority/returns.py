@@ -1,0 +1,440 @@
+"""Garments that come back: expected, received, inspected, bagged for the runner, refunded by the stall.
+
+A return counts as stock after it passed inspection (D14); a trip has no assumed success (D15); its owner is credited what the stall
+paid, once (I7); a lower amount waits for his word and silence accepts after three days (D12).
+Rules R53-R61, R73-R78, R82-R84, D12, D14, D15, D21, E19-E24.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from sqlalchemy import Row, func, insert, select
+
+from server import commands as c
+from server import schema as s
+from server import schema_trade as st
+from server.authority.batch import PLATFORM, Batch, body_of, warehouse_document
+from server.authority.dispatch import add_to_scope
+from server.authority.sorting import settle_stock_conflict, to_stock
+from server.ledger import About
+from server.store import to_json
+from sync_core.errors import RefusedError
+from sync_core.facts import PlacedFact
+from trade import kinds
+from trade.ids import first_id
+from trade.walk import read_stall_id
+
+CLAIM_MS = 3 * 24 * 60 * 60 * 1000
+"""The owner has three days to refuse a lower refund; silence accepts (D12)."""
+
+
+def expect_return(b: Batch, command: c.ReturnExpected) -> dict[str, Any]:
+    """The merchant agrees that a shipped order comes back under a courier number (R73).
+
+    Raises:
+        RefusedError: `order.unknown`, `return.not_shipped`, `return.known`, `return.pieces`.
+    """
+    order = b.row(st.shop_order, command.order)
+    if order is None:
+        raise RefusedError("order.unknown", f"没有订单 {command.order} / there is no order {command.order}")
+    pieces = b.conn.execute(
+        select(st.piece).where(st.piece.c.order_id == order.id, st.piece.c.place == "shipped").order_by(st.piece.c.code)
+    ).all()
+    if command.pieces is not None:
+        pieces = [piece for piece in pieces if piece.code in command.pieces]
+        if len(pieces) != len(set(command.pieces)):
+            raise RefusedError("return.pieces", "有的件不在这个已发订单里 / some pieces are not of this shipped order")
+    if not pieces:
+        raise RefusedError("return.not_shipped", "订单还没有发出的件 / no piece of the order has shipped")
+    known = b.row(st.expected_return, command.courier_no)
+    if known is not None and known.order_id is not None:
+        raise RefusedError("return.known", "这个快递单号已登记 / this courier number is known already")
+    document = warehouse_document(order.warehouse)
+    merchant = b.row(st.merchant, order.merchant)
+    body = kinds.ReturnExpected(
+        courier_no=command.courier_no, order_no=order.order_no, merchant=order.merchant,
+        merchant_name=merchant.name if merchant is not None else order.merchant, pieces=[garment_of(b, piece) for piece in pieces],
+    )  # fmt: skip
+    subjects = [f"return:{command.courier_no}", f"order:{order.id}", *(f"piece:{piece.code}" for piece in pieces)]
+    b.say(document, body.about(*subjects))
+    row = {
+        "courier_no": command.courier_no, "order_id": order.id, "merchant": order.merchant, "document": document,
+        "pieces": to_json([piece.code for piece in pieces]), "expected_ms": b.now_ms, "matched": 1,
+    }  # fmt: skip
+    b.put(st.expected_return, ("courier_no",), **row)
+    for piece in pieces:
+        b.set(st.piece, piece.code, return_no=command.courier_no)
+        if known is not None and known.received_ms is not None:
+            b.set(st.piece, piece.code, place="return_in")
+    if known is not None:
+        b.settle_discrepancy(f"return_unmatched|return:{command.courier_no}", "已对上订单 / matched to its order")
+    return {"courier_no": command.courier_no, "pieces": len(pieces)}
+
+
+def garment_of(b: Batch, piece: Row[Any]) -> kinds.ReturnedPiece:
+    """Return what the runner needs at the stall (R59)."""
+    place = read_stall_id(piece.stall_id)
+    stall = b.row(st.stall, piece.stall_id)
+    return kinds.ReturnedPiece(
+        piece=piece.code, task=piece.task or "", style=piece.style, colour=piece.colour, size=piece.size,
+        market=place.market if place else "", floor=place.floor if place else "", stall=place.stall if place else "",
+        paid_fen=piece.price_fen, picker=piece.person, bought_at_ms=piece.bought_ms or 0,
+        terms_days=stall.returns_days if stall is not None else 7,
+    )  # fmt: skip
+
+
+def on_return_received(b: Batch, document: str, fact: PlacedFact) -> None:
+    """A buyer's parcel came back; an unknown one is taken in as unmatched (E19)."""
+    body = body_of(fact)
+    assert isinstance(body, kinds.ReturnReceived)
+    known = b.row(st.expected_return, body.courier_no)
+    if known is None:
+        b.conn.execute(
+            insert(st.expected_return).values(
+                courier_no=body.courier_no, document=document, received_ms=b.now_ms, shelf=body.shelf
+            )
+        )
+        b.discrepancy(
+            "return_unmatched", f"return:{body.courier_no}", PLATFORM, zh=f"退件 {body.courier_no} 对不上订单，放在 {body.shelf or '退件区'}",
+            en=f"the return {body.courier_no} matches no order; it lies at {body.shelf or 'the returns desk'}", facts=[fact.id],
+        )  # fmt: skip
+        return
+    if known.received_ms is not None:
+        return
+    b.set(st.expected_return, body.courier_no, received_ms=b.now_ms, shelf=body.shelf)
+    for code in json.loads(known.pieces):
+        piece = b.row(st.piece, code)
+        if piece is not None and piece.place == "shipped":
+            b.set(st.piece, code, place="return_in")
+
+
+def on_inspected(b: Batch, document: str, fact: PlacedFact) -> None:
+    """Fit: stock of its merchant. Not fit: the pending area (R54-R56)."""
+    body = body_of(fact)
+    assert isinstance(body, kinds.PieceInspected)
+    code = first_id(fact.subjects, "piece") or ""
+    piece = b.row(st.piece, code)
+    if piece is None:
+        b.conn.execute(
+            insert(st.piece).values(
+                code=code, owner=PLATFORM, place="foreign", outcome="unexplained", **_described(body)
+            )
+        )
+        b.discrepancy(
+            "foreign_piece",
+            f"piece:{code}",
+            PLATFORM,
+            zh="退件里有不认识的衣服",
+            en="the return holds a garment nobody knows",
+            facts=[fact.id],
+        )
+        return
+    if piece.place not in ("shipped", "return_in", "pending"):
+        return
+    b.set(st.piece, code, owner=piece.merchant or PLATFORM, return_no=first_id(fact.subjects, "return"), reserved=None)
+    if body.passed:
+        to_stock(b, code)
+    else:
+        b.set(st.piece, code, place="pending")
+        b.notice(
+            piece.merchant,
+            "return_unfit",
+            f"piece:{code}",
+            zh=f"退件不合格：{body.reason}",
+            en=f"the return is not fit: {body.reason}",
+            fact=fact.id,
+        )
+
+
+def on_bagged(b: Batch, document: str, fact: PlacedFact) -> None:
+    """Return-mode scan: out of stock, into the runner's bag (R58)."""
+    code = first_id(fact.subjects, "piece") or ""
+    trip_id = first_id(fact.subjects, "trip") or ""
+    piece = b.row(st.piece, code)
+    if piece is None:
+        b.discrepancy(
+            "bagged_unknown",
+            f"piece:{code}",
+            PLATFORM,
+            zh="装袋了不认识的件",
+            en="a piece nobody knows was bagged",
+            facts=[fact.id],
+        )
+        return
+    if piece.place in ("inbound", "in_cell", "packed") and piece.wanted is not None:
+        settle_stock_conflict(b, document, code)
+        return
+    if piece.place != "in_stock":
+        b.discrepancy(
+            "bagged_not_in_stock", f"piece:{code}", "warehouse", zh=f"装袋的件不在库存（{piece.place}）", en=f"bagged, but it was not in stock ({piece.place})",
+            facts=[fact.id], key=f"bagged_not_in_stock|{document}|{fact.id}",
+        )  # fmt: skip
+        return
+    b.set(st.piece, code, place="with_runner", trip=trip_id)
+    if piece.reserved is not None:
+        settle_stock_conflict(b, document, code)
+    trip = b.row(st.trip, trip_id)
+    if trip is not None and trip.closed_ms is None:
+        _into_trip(b, code, trip)
+
+
+def open_trip(b: Batch, command: c.TripOpen) -> dict[str, Any]:
+    """A runner's device gets a trip document; pieces bagged for it (or for no trip yet) go in (R58, R59).
+
+    Raises:
+        RefusedError: `device.unknown`, `trip.open_already`.
+    """
+    device = b.row(s.device, command.device)
+    if device is None or device.revoked_ms is not None or device.role not in ("runner", "picker"):
+        raise RefusedError("device.unknown", "没有这台可用的设备 / there is no such living device")
+    day = b.today
+    count = b.conn.execute(select(func.count()).select_from(st.trip).where(st.trip.c.day == day)).scalar_one()
+    document = f"route/{day}-trip-{count + 1}"
+    trip_id = command.trip or f"{day}-trip-{count + 1}"
+    if b.row(st.trip, trip_id) is not None:
+        raise RefusedError("trip.open_already", "这个批次已经交出 / this trip was given out already")
+    d = s.device.c
+    warehouse = b.conn.execute(
+        select(d.warehouse)
+        .where(d.role == "warehouse", d.organisation == device.organisation)
+        .order_by(d.number)
+        .limit(1)
+    ).scalar()
+    b.open_document(document, owner=str(command.device), writers={command.device: "runner"})
+    b.conn.execute(
+        insert(st.trip).values(
+            id=trip_id,
+            document=document,
+            device=command.device,
+            warehouse=warehouse or "main",
+            day=day,
+            opened_ms=b.now_ms,
+        )
+    )
+    add_to_scope(b, command.device, [document])
+    trip = b.row(st.trip, trip_id)
+    assert trip is not None
+    p = st.piece.c
+    opened = select(st.trip.c.id)
+    bagged = (
+        b.conn.execute(
+            select(p.code).where(
+                p.place == "with_runner", (p.trip == trip_id) | (p.trip.not_in(opened)) | (p.trip.is_(None))
+            )
+        )
+        .scalars()
+        .all()
+    )
+    for code in bagged:
+        _into_trip(b, code, trip)
+    return {"trip": trip_id, "document": document, "pieces": len(bagged)}
+
+
+def on_brought_back(b: Batch, document: str, fact: PlacedFact) -> None:
+    """A runner brought the piece back: stock again (D15)."""
+    code = first_id(fact.subjects, "piece") or ""
+    piece = b.row(st.piece, code)
+    if piece is not None and piece.place in ("with_runner", "left_at_stall"):
+        to_stock(b, code)
+
+
+def on_pending_ended(b: Batch, document: str, fact: PlacedFact) -> None:
+    """Where an unfit piece ended (R55)."""
+    body = body_of(fact)
+    assert isinstance(body, kinds.PendingEnded)
+    code = first_id(fact.subjects, "piece") or ""
+    piece = b.row(st.piece, code)
+    if piece is None or piece.place not in ("pending", "foreign"):
+        return
+    if body.outcome == "accepted":
+        to_stock(b, code)
+        return
+    place = {
+        "returned_to_buyer": "returned_to_buyer",
+        "handed_to_merchant": "handed_to_merchant",
+        "disposed": "written_off",
+    }
+    b.set(st.piece, code, place=place[body.outcome])
+
+
+def on_refunded(b: Batch, document: str, fact: PlacedFact) -> None:
+    """The stall took it back and gave this much (R60, R84, E22)."""
+    body = body_of(fact)
+    assert isinstance(body, kinds.PieceRefunded)
+    code = first_id(fact.subjects, "piece") or ""
+    piece = b.row(st.piece, code)
+    if piece is None:
+        return
+    about = About(
+        merchant=piece.owner, order=piece.order_id or "", task=piece.task or "", piece=code, causes=(f"fact:{fact.id}",)
+    )
+    b.ledger.pay_stall(
+        -body.received_fen,
+        means=body.means.value,
+        person=fact.person,
+        stall_id=piece.stall_id,
+        key=f"refunded:{document}:{fact.id}",
+        about=about,
+    )
+    if piece.place == "back_at_stall":
+        b.discrepancy(
+            "refunded_twice", f"piece:{code}", PLATFORM, zh=f"件 {code} 退了两次款", en=f"the piece {code} was refunded twice", facts=[fact.id],
+            key=f"refunded_twice|{document}|{fact.id}",
+        )  # fmt: skip
+        return
+    b.set(st.piece, code, place="back_at_stall")
+    lower = body.received_fen < piece.price_fen
+    if piece.owner == PLATFORM:
+        _say_refund(b, document, fact, code, piece, "settled", 0)
+    elif lower:
+        _say_refund(b, document, fact, code, piece, "lower_waits", 0)
+        b.ask(
+            "refund", f"piece:{code}", order=piece.order_id or "", merchant=piece.owner, cause=f"{document}|{fact.id}",
+            detail={"received_fen": body.received_fen, "paid_fen": piece.price_fen, "document": document, "fact": fact.id},
+            deadline_ms=b.now_ms + CLAIM_MS,
+        )  # fmt: skip
+    else:
+        credited_fen = credit_owner(b, piece, body.received_fen, fact.id)
+        _say_refund(b, document, fact, code, piece, "settled", credited_fen)
+
+
+def on_refused(b: Batch, document: str, fact: PlacedFact) -> None:
+    """The stall did not take it back (R61, E23)."""
+    body = body_of(fact)
+    assert isinstance(body, kinds.PieceRefused)
+    code = first_id(fact.subjects, "piece") or ""
+    piece = b.row(st.piece, code)
+    if piece is None or piece.place == "back_at_stall":
+        return
+    place = {
+        "keep_trying": "with_runner",
+        "bring_back": "with_runner",
+        "left_at_stall": "left_at_stall",
+        "written_off": "written_off",
+    }
+    b.set(st.piece, code, place=place[body.then])
+    _say_refund(b, document, fact, code, piece, "refused", 0)
+    if piece.owner != PLATFORM:
+        b.notice(
+            piece.owner, "stall_refused", f"piece:{code}", zh=f"档口不退（{body.reason}）：{_THEN[body.then][0]}", en=f"the stall refused ({body.reason}): {_THEN[body.then][1]}",
+            fact=fact.id,
+        )  # fmt: skip
+    if body.then in ("left_at_stall", "written_off"):
+        b.discrepancy(
+            "stall_refused",
+            f"piece:{code}",
+            piece.owner,
+            zh=f"档口不退款：{_THEN[body.then][0]}",
+            en=f"no money from the stall: {_THEN[body.then][1]}",
+            facts=[fact.id],
+        )
+
+
+def decide_refund(b: Batch, command: c.RefundDecide) -> dict[str, Any]:
+    """The owner accepts a lower refund, or claims the rest (D12).
+
+    Raises:
+        RefusedError: `refund.over`.
+    """
+    question = _open_refund(b, command.piece)
+    if question is None:
+        raise RefusedError("refund.over", "没有等您决定的退款 / no refund of this piece waits for you")
+    return settle_refund(b, question, command.choice)
+
+
+def settle_refund(b: Batch, question: Row[Any], choice: str) -> dict[str, Any]:
+    """Credit what the stall paid; a claim is opened for the rest."""
+    code = question.subject.partition(":")[2]
+    piece = b.row(st.piece, code)
+    assert piece is not None
+    detail = json.loads(question.detail)
+    credited_fen = credit_owner(b, piece, detail["received_fen"], detail["fact"])
+    b.decided(("refund",), question.subject, choice)
+    trip = b.row(st.trip, piece.trip)
+    subjects = (f"piece:{code}",)
+    verdict = kinds.RefundVerdict(fact=detail["fact"], outcome="settled", credited_fen=credited_fen)
+    warehouse = warehouse_document(trip.warehouse) if trip is not None else None
+    b.say_to([detail["document"], warehouse], verdict.about(*subjects))
+    if choice == "claim":
+        short_fen = detail["paid_fen"] - detail["received_fen"]
+        b.discrepancy(
+            "claim",
+            f"piece:{code}",
+            PLATFORM,
+            zh=f"商家要求补差 {short_fen} 分",
+            en=f"the merchant claims {short_fen} fen",
+        )
+    return {"piece": code, "credited_fen": credited_fen}
+
+
+def credit_owner(b: Batch, piece: Row[Any], amount_fen: int, fact: str) -> int:
+    """Credit the owner for a piece its stall took back, once per piece (I7)."""
+    about = About(
+        merchant=piece.owner,
+        order=piece.order_id or "",
+        task=piece.task or "",
+        piece=piece.code,
+        causes=(f"fact:{fact}",),
+    )
+    done = b.ledger.credit(
+        amount_fen,
+        key=f"credit:{piece.code}:stall",
+        about=about,
+        zh=f"档口退款 {piece.code}",
+        en=f"The stall took piece {piece.code} back",
+    )
+    if done:
+        b.set(st.piece, piece.code, credited=1)
+        b.rescreen.add(piece.owner)
+    return amount_fen if done else 0
+
+
+# --- below ------------------------------------------------------------------------------------------------------------------
+
+
+def _into_trip(b: Batch, code: str, trip: Row[Any]) -> None:
+    piece = b.row(st.piece, code)
+    assert piece is not None
+    merchant = b.row(st.merchant, piece.owner)
+    name = merchant.name if merchant is not None else piece.owner
+    fact = kinds.TripAssigned(garment=garment_of(b, piece), merchant=piece.owner, merchant_name=name)
+    b.say(trip.document, fact.about(f"piece:{code}", f"trip:{trip.id}"))
+    b.set(st.piece, code, trip=trip.id)
+
+
+def _say_refund(
+    b: Batch, document: str, fact: PlacedFact, code: str, piece: Row[Any], outcome: str, credited_fen: int
+) -> None:
+    verdict = kinds.RefundVerdict.model_validate({"fact": fact.id, "outcome": outcome, "credited_fen": credited_fen})
+    if not b.once(document, fact.id, kinds.RefundVerdict.KIND, verdict.model_dump(mode="json")):
+        return
+    trip = b.row(st.trip, piece.trip)
+    warehouse = warehouse_document(trip.warehouse) if trip is not None else None
+    b.say_to([document, warehouse], verdict.about(f"piece:{code}"))
+
+
+def _open_refund(b: Batch, code: str) -> Row[Any] | None:
+    d = st.decision.c
+    return b.conn.execute(
+        select(st.decision).where(d.kind == "refund", d.subject == f"piece:{code}", d.resolved_ms.is_(None))
+    ).first()
+
+
+def _described(body: kinds.PieceInspected) -> dict[str, Any]:
+    garment = body.garment
+    if garment is None:
+        return {}
+    return {
+        "style": garment.style, "colour": garment.colour, "size": garment.size, "price_fen": garment.paid_fen,
+        "stall_id": f"stall:{garment.market}/{garment.floor}/{garment.stall}",
+    }  # fmt: skip
+
+
+_THEN = {
+    "keep_trying": ("再去试", "the runner tries again"),
+    "bring_back": ("带回仓库", "it comes back to the warehouse"),
+    "left_at_stall": ("留在档口，没有退款", "left at the stall without money"),
+    "written_off": ("核销", "written off"),
+}

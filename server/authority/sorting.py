@@ -1,0 +1,377 @@
+"""The warehouse's facts: scanned in, swapped, drawn from stock, packed, shipped.
+
+A scan never waits for a phone: a label nobody explained is kept as it is and becomes normal when its purchase arrives; unexplained
+within a day it is an orphan with an owner (E12). Rules R51, R52, R57, R71, R72, D8, D12, D14, D16, D17, E9, E11, E15, E18, I2.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from sqlalchemy import Row, insert, select
+
+from server import schema_trade as st
+from server.authority import waybills
+from server.authority.batch import PLATFORM, Batch, body_of, warehouse_document
+from server.authority.dispatch import free_cell, put_in_warehouse
+from server.authority.purchases import serve_want
+from server.ledger import PRINCIPAL
+from server.store import to_json
+from sync_core.facts import PlacedFact
+from trade import kinds
+from trade.conflicts import WaitingLine, find_home
+from trade.ids import first_id, ids_of, want_of
+from trade.screening import Sku
+from trade.stock_conflicts import judge_stock
+
+SERVING = ("keeps", "over_cap")
+HOMELESS = ("second", "closed_unseen", "closed_seen")
+
+
+def on_scanned_in(b: Batch, document: str, fact: PlacedFact) -> None:
+    """A label was scanned at the warehouse's door."""
+    body = body_of(fact)
+    assert isinstance(body, kinds.ScannedIn)
+    code = first_id(fact.subjects, "piece") or ""
+    piece = b.row(st.piece, code)
+    if piece is None:
+        qr = body.qr
+        task = b.row(st.task, qr.task) if qr is not None else None
+        b.conn.execute(
+            insert(st.piece).values(
+                code=code,
+                owner=PLATFORM,
+                place="in_cell" if body.cell else "inbound",
+                outcome="unexplained",
+                scanned_ms=b.now_ms,
+                task=qr.task if qr is not None else None,
+                order_id=task.order_id if task is not None else None,
+                wanted=task.wanted if task is not None else None,
+                price_fen=qr.price_fen if qr is not None else 0,
+            )  # fmt: skip
+        )
+        if task is not None:
+            waybills.obtain(b, task.order_id)
+        return
+    if piece.scanned_ms is not None:
+        return  # The second copy of a label, or a second scan: the same piece (E9).
+    b.set(st.piece, code, scanned_ms=b.now_ms)
+    if piece.place == "undone":
+        b.set(st.piece, code, place="inbound")
+        b.discrepancy(
+            "undone_but_scanned", f"piece:{code}", PLATFORM, zh="手机撤销了这件，但仓库收到了实物", en="the phone took this purchase back, yet the garment was scanned in",
+            facts=[fact.id],
+        )  # fmt: skip
+        return
+    if piece.place == "with_picker":
+        b.set(st.piece, code, place="in_cell" if body.cell else "inbound")
+    moved = b.row(st.piece, code)
+    assert moved is not None
+    settle_arrival(b, moved)
+
+
+def settle_arrival(b: Batch, piece: Row[Any]) -> None:
+    """A piece is in the house and its purchase is judged: release the difference, complete the order, or find it a home."""
+    if piece.outcome in SERVING and piece.wanted is not None:
+        wanted = b.row(st.wanted, piece.wanted)
+        order = b.row(st.shop_order, piece.order_id)
+        if wanted is None or order is None or wanted.keeper != piece.code:
+            return
+        if wanted.status == "bought":
+            b.set(st.wanted, wanted.id, status="in")
+        b.ledger.release(
+            wanted.id, key=f"difference:{piece.code}", parts=(PRINCIPAL,),
+            about=b.about(order=order, task=piece.task or "", piece=piece.code), zh="低于报价的差额退回", en="Difference below the quote released",
+        )  # fmt: skip
+        waybills.obtain(b, order.id)
+    elif piece.outcome in HOMELESS and piece.place in ("inbound", "in_cell"):
+        to_stock(b, piece.code)
+
+
+def to_stock(b: Batch, code: str) -> None:
+    """A piece lies on a shelf and is offered to whoever waits for one like it (D10, D12)."""
+    b.set(st.piece, code, place="in_stock", stock_since_ms=b.now_ms, reserved=None, trip=None)
+    piece = b.row(st.piece, code)
+    assert piece is not None
+    b.settle_discrepancy(f"second_piece|piece:{code}", "已入库存 / it lies in stock")
+    home = find_home(
+        _waiting(b, piece.style), price_fen=piece.price_fen, owner=piece.owner,
+        sku=Sku(stall_id=piece.stall_id, style=piece.style, colour=piece.colour, size=piece.size),
+    )  # fmt: skip
+    if home is None:
+        return
+    b.set(st.task, home.task, source="stock", piece=code, warehouse="")
+    b.set(st.piece, code, reserved=want_of(home.task))
+    task = b.row(st.task, home.task)
+    assert task is not None
+    put_in_warehouse(b, task.order_id)
+
+
+def on_swapped(b: Batch, document: str, fact: PlacedFact) -> None:
+    """Two bags carry each other's label: each piece now serves the other's task (E11)."""
+    body = body_of(fact)
+    assert isinstance(body, kinds.PiecesSwapped)
+    codes = ids_of(fact.subjects, "piece")[:2]
+    for code, task_id in zip(codes, body.tasks, strict=False):
+        task = b.row(st.task, task_id)
+        if task is None or b.row(st.piece, code) is None:
+            continue
+        b.set(st.piece, code, task=task_id, wanted=task.wanted, order_id=task.order_id)
+        wanted = b.row(st.wanted, task.wanted)
+        if wanted is not None and wanted.keeper in codes:
+            b.set(st.wanted, wanted.id, keeper=code)
+
+
+def on_drawn(b: Batch, document: str, fact: PlacedFact) -> None:
+    """A piece of the stock was taken for an order."""
+    code = first_id(fact.subjects, "piece") or ""
+    task = b.row(st.task, first_id(fact.subjects, "task"))
+    piece = b.row(st.piece, code)
+    if task is None or piece is None:
+        b.discrepancy(
+            "drawn_unknown",
+            f"piece:{code}",
+            PLATFORM,
+            zh="取用了不认识的库存件",
+            en="a piece nobody knows was drawn from stock",
+            facts=[fact.id],
+        )
+        return
+    if piece.place == "with_runner":
+        settle_stock_conflict(b, document, code)
+        return
+    wanted = b.row(st.wanted, task.wanted)
+    if wanted is None or wanted.status in ("closing", "closed") or (wanted.keeper not in (None, code)):
+        b.discrepancy(
+            "drawn_unwanted",
+            f"piece:{code}",
+            PLATFORM,
+            zh="为不再需要的订单取了库存",
+            en="drawn for an order that no longer wants it",
+            facts=[fact.id],
+        )
+        return
+    b.set(
+        st.piece,
+        code,
+        place="inbound",
+        reserved=wanted.id,
+        order_id=task.order_id,
+        task=task.id,
+        wanted=wanted.id,
+        scanned_ms=b.now_ms,
+    )
+    serve_want(b, wanted, code)
+    b.set(st.wanted, wanted.id, status="in")
+    b.set(st.task, task.id, status="bought")
+    waybills.obtain(b, task.order_id)
+
+
+def settle_stock_conflict(b: Batch, document: str, code: str) -> None:
+    """Sold at one terminal, bagged at another, neither knew: one wins, the loser is told what to do with his hands (D14, E21)."""
+    facts = b.memory.facts_of(f"piece:{code}", document=document, own_only=True).get(document, [])
+    for decision in judge_stock(facts):
+        verdict = decision.verdict
+        if not b.once(document, decision.lost, kinds.StockVerdict.KIND, verdict.model_dump(mode="json")):
+            continue
+        lost = next(fact for fact in facts if fact.id == decision.lost)
+        kept = next(fact for fact in facts if fact.id == decision.kept)
+        sale = lost if lost.kind == kinds.PieceDrawn.KIND else kept
+        subjects = [f"piece:{code}"] + [subject for subject in sale.subjects if subject.startswith(("task:", "order:"))]
+        b.say(document, verdict.about(*subjects))
+        task = b.row(st.task, first_id(sale.subjects, "task"))
+        if verdict.winner == "bag":
+            b.set(st.piece, code, place="with_runner", reserved=None)
+            if task is not None:
+                wanted = b.row(st.wanted, task.wanted)
+                if wanted is not None and wanted.keeper in (None, code):
+                    from server.authority.dispatch import next_attempt
+
+                    b.set(st.wanted, wanted.id, keeper=None)
+                    b.set(st.task, task.id, status="ended")
+                    next_attempt(b, task)
+                    put_in_warehouse(b, task.order_id)
+        elif task is not None:
+            wanted = b.row(st.wanted, task.wanted)
+            b.set(st.piece, code, place="packed", trip=None, task=task.id, wanted=task.wanted, order_id=task.order_id)
+            if wanted is not None and wanted.keeper is None:
+                b.set(st.wanted, wanted.id, keeper=code, status="in")
+        b.discrepancy(
+            "sold_and_bagged", f"piece:{code}", "warehouse",
+            zh="同一件被卖出又被装袋：" + ("从袋中取出" if verdict.winner == "parcel" else "为买家另拿一件"),
+            en="sold and bagged at once: " + ("pull it from the bag" if verdict.winner == "parcel" else "pick another for the buyer"),
+            facts=[decision.lost, decision.kept],
+        )  # fmt: skip
+
+
+def on_packed(b: Batch, document: str, fact: PlacedFact) -> None:
+    """All living pieces of the parcel are in it."""
+    body = body_of(fact)
+    assert isinstance(body, kinds.ParcelPacked)
+    parcel = b.row(st.parcel, first_id(fact.subjects, "parcel"))
+    if parcel is None or parcel.shipped_ms is not None:
+        return
+    b.set(st.parcel, parcel.id, status="packed", packed_ms=b.now_ms, pieces=to_json(list(body.pieces)))
+    for code in body.pieces:
+        piece = b.row(st.piece, code)
+        if piece is None:
+            continue
+        if piece.place == "with_runner":
+            settle_stock_conflict(b, document, code)
+        if piece.place in ("with_picker", "inbound", "in_cell"):
+            b.set(st.piece, code, place="packed", parcel=parcel.id, scanned_ms=piece.scanned_ms or b.now_ms)
+
+
+def on_printed(b: Batch, document: str, fact: PlacedFact) -> None:
+    """Printed is not shipped (D17)."""
+    parcel = b.row(st.parcel, first_id(fact.subjects, "parcel"))
+    if parcel is not None and parcel.status == "packed":
+        b.set(st.parcel, parcel.id, status="printed")
+
+
+def on_shipped(b: Batch, document: str, fact: PlacedFact) -> None:
+    """The parcel left: fees are captured, a resold piece is paid and its owner credited; once (R72, D12, E18)."""
+    body = body_of(fact)
+    assert isinstance(body, kinds.ParcelShipped)
+    parcel = b.row(st.parcel, first_id(fact.subjects, "parcel"))
+    order = b.row(st.shop_order, first_id(fact.subjects, "order"))
+    if parcel is None or order is None:
+        b.discrepancy(
+            "shipped_unknown",
+            fact.subjects[0],
+            PLATFORM,
+            zh="发出了不认识的包裹",
+            en="a parcel nobody knows was shipped",
+            facts=[fact.id],
+        )
+        return
+    if parcel.shipped_ms is not None:
+        return  # The same waybill twice at the door (E18).
+    b.set(st.parcel, parcel.id, status="shipped", shipped_ms=b.now_ms, pieces=to_json(list(body.pieces)))
+    if body.waybill_no != parcel.waybill_no:
+        b.discrepancy(
+            "shipped_voided", f"parcel:{parcel.id}", "warehouse", zh=f"用作废的面单 {body.waybill_no} 发出", en=f"shipped under the void number {body.waybill_no}",
+            facts=[fact.id],
+        )  # fmt: skip
+    _check_stop(b, document, fact, order)
+    for code in body.pieces:
+        _ship_piece(b, code, order, parcel, fact)
+    about = b.about(order=order, fact=fact.id)
+    b.ledger.capture_fees(
+        order.id,
+        key=f"fees:{order.id}",
+        about=about,
+        zh=f"订单 {order.order_no} 已发货：快递、打包",
+        en=f"Order {order.order_no} shipped: courier, packing",
+    )
+    w = st.wanted.c
+    left = b.conn.execute(select(w.id).where(w.order_id == order.id, w.status.not_in(("shipped", "closed")))).first()
+    if left is None:
+        b.set(st.shop_order, order.id, status="shipped", shipped_ms=b.now_ms)
+    free_cell(b, order.id)
+
+
+def _ship_piece(b: Batch, code: str, order: Row[Any], parcel: Row[Any], fact: PlacedFact) -> None:
+    piece = b.row(st.piece, code)
+    if piece is None:
+        return
+    b.set(st.piece, code, place="shipped", parcel=parcel.id, scanned_ms=piece.scanned_ms or b.now_ms, trip=None)
+    wanted = None if piece.wanted is None else b.row(st.wanted, piece.wanted)
+    if wanted is None or wanted.order_id != order.id or wanted.status == "shipped":
+        return
+    about = b.about(order=order, task=piece.task or "", piece=code, fact=fact.id)
+    if order.drop_ship and piece.reserved == wanted.id:
+        _pay_resale(b, piece, wanted, order, fact)
+    b.ledger.release(
+        wanted.id,
+        key=f"difference:{code}:{order.id}",
+        parts=(PRINCIPAL,),
+        about=about,
+        zh="低于报价的差额退回",
+        en="Difference below the quote released",
+    )
+    b.ledger.capture_fees(
+        wanted.id,
+        key=f"fees:{wanted.id}",
+        about=about,
+        zh=f"订单 {order.order_no} 已发货：佣金",
+        en=f"Order {order.order_no} shipped: commission",
+    )
+    b.set(st.wanted, wanted.id, status="shipped")
+    b.set(st.piece, code, reserved=None)
+
+
+def _pay_resale(b: Batch, piece: Row[Any], wanted: Row[Any], order: Row[Any], fact: PlacedFact) -> None:
+    """The buyer's wallet pays the piece's own pick price, the owner is credited the same amount, once (D12, R83)."""
+    price_fen = min(piece.price_fen, b.ledger.open_fen(wanted.id, PRINCIPAL))
+    about = b.about(order=order, task=wanted.task, piece=piece.code, fact=fact.id)
+    if price_fen:
+        b.ledger.post(wanted.id, price_fen, key=f"post:{piece.code}:{wanted.id}", about=about)
+    if piece.owner != PLATFORM and not piece.credited:
+        owner = b.about(order=order, task=wanted.task, piece=piece.code, fact=fact.id)
+        credit = type(owner)(
+            merchant=piece.owner, order=piece.order_id or "", task=owner.task, piece=piece.code, causes=owner.causes
+        )
+        b.ledger.credit(
+            price_fen,
+            key=f"credit:{piece.code}:{wanted.id}",
+            about=credit,
+            zh=f"库存件 {piece.code} 已再售，本金退回",
+            en=f"Stock piece {piece.code} resold: principal back",
+        )
+        b.rescreen.add(piece.owner)
+    b.set(st.piece, piece.code, owner=order.merchant, charged_fen=price_fen, credited=0, outcome="keeps")
+
+
+def _check_stop(b: Batch, document: str, fact: PlacedFact, order: Row[Any]) -> None:
+    """Shipped although the buyer wants his money back or nobody wants it: did the terminal know? (E15, I3)."""
+    if order.status != "closed" and not order.refund_open:
+        return
+    facts = b.memory.facts_of(f"order:{order.id}", document=document).get(document, [])
+    stops = [one for one in facts if one.kind in (kinds.OrderClosed.KIND, kinds.RefundAsked.KIND)]
+    knew = any(fact.knew(stop) for stop in stops)
+    b.discrepancy(
+        "shipped_though_stopped" if knew else "shipped_before_stop", f"order:{order.id}", "warehouse" if knew else order.merchant,
+        zh=f"订单 {order.order_no} 已要求停止，仍发出" if knew else f"订单 {order.order_no} 的停止要求到达前已发出",
+        en=f"order {order.order_no} was shipped although the terminal had been told to stop" if knew
+        else f"order {order.order_no} had shipped before the stop could arrive", facts=[fact.id],
+    )  # fmt: skip
+
+
+def _waiting(b: Batch, style: str) -> list[WaitingLine]:
+    t, w, o = st.task.c, st.wanted.c, st.shop_order.c
+    rows = b.conn.execute(
+        select(st.task, w.merchant, o.accepted_ms)
+        .join(st.wanted, w.task == t.id)
+        .join(st.shop_order, o.id == t.order_id)
+        .where(t.status == "ready", t.source == "stall", w.status == "ready", t.style == style, o.drop_ship == 1)
+    ).all()
+    return [
+        WaitingLine(
+            task=row.id,
+            merchant=row.merchant,
+            cap_fen=row.cap_fen,
+            since_ms=row.accepted_ms or 0,
+            sku=Sku(stall_id=row.stall_id, style=row.style, colour=row.colour, size=row.size),
+        )  # fmt: skip
+        for row in rows
+    ]
+
+
+def pieces_of(parcel: Row[Any]) -> list[str]:
+    """Return the codes of a parcel's row."""
+    return list(json.loads(parcel.pieces))
+
+
+__all__ = [
+    "on_drawn",
+    "on_packed",
+    "on_printed",
+    "on_scanned_in",
+    "on_shipped",
+    "on_swapped",
+    "settle_arrival",
+    "to_stock",
+    "warehouse_document",
+]

@@ -1,0 +1,65 @@
+"""Where waybill numbers come from: a port, and the courier that leases ranges of them.
+
+A number is never made up (E17): without one the parcel waits with the reason. Rules R52, D17.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from sqlalchemy import Connection, insert, select, update
+
+from server import schema_trade as st
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waybill:
+    """A number with what the label prints beside it."""
+
+    number: str
+    courier: str
+    three_part_code: str
+    bag_place: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoWaybill:
+    """Why there is none."""
+
+    reason: Literal["no_number", "courier_refuses"]
+
+
+class WaybillSource(Protocol):
+    """Obtains and voids numbers, inside the writer's transaction."""
+
+    def obtain(self, conn: Connection, *, parcel: str, courier: str, region: str, now_ms: int) -> Waybill | NoWaybill:
+        """Return a number for a parcel."""
+        ...
+
+    def void(self, conn: Connection, number: str, now_ms: int) -> None:
+        """Cancel a number; it is never used again."""
+        ...
+
+
+class LeasedRanges:
+    """Couriers that sell ranges: the next number of the oldest range that has one."""
+
+    def obtain(self, conn: Connection, *, parcel: str, courier: str, region: str, now_ms: int) -> Waybill | NoWaybill:
+        """Return the next number of a range; `courier` empty: of any courier."""
+        r = st.courier_range.c
+        query = select(st.courier_range).where(r.next <= r.last).order_by(r.id).limit(1)
+        if courier:
+            query = query.where(r.courier == courier)
+        row = conn.execute(query).first()
+        if row is None:
+            return NoWaybill(reason="no_number")
+        conn.execute(update(st.courier_range).where(r.id == row.id).values(next=row.next + 1))
+        number = f"{row.prefix}{row.next:0{row.digits}d}"
+        conn.execute(insert(st.waybill).values(number=number, courier=row.courier, parcel=parcel, obtained_ms=now_ms))
+        code = row.three_part_code or f"{region}-{row.next % 900 + 100}-{row.next % 90 + 10:02d}"
+        return Waybill(number=number, courier=row.courier, three_part_code=code, bag_place=row.bag_place or region)
+
+    def void(self, conn: Connection, number: str, now_ms: int) -> None:
+        """Cancel a number."""
+        conn.execute(update(st.waybill).where(st.waybill.c.number == number).values(voided_ms=now_ms))
