@@ -5,8 +5,10 @@ Worlds are small (two pickers, a runner, a terminal, a few orders): rare meeting
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -47,7 +49,8 @@ def run_seed(seed: int, folder: Path, *, watch: Callable[[World], None] | None =
             try:
                 if watch is not None:
                     watch(world)
-                day.live()
+                with _overhear(day.server.failures):
+                    day.live()
             finally:
                 day.close()
             failure = ""
@@ -56,6 +59,32 @@ def run_seed(seed: int, folder: Path, *, watch: Callable[[World], None] | None =
         except Exception as error:  # noqa: BLE001 - any exception of the code under test is a finding of this seed
             failure = describe(error)
     return Result(seed=seed, failure=failure, trace=world.trace(), events=world.events, seen=world.seen)
+
+
+class _Overheard(logging.Handler):
+    """The authority sets a failing fact aside and goes on (REL-R15); here each failure fails the run."""
+
+    def __init__(self, failures: list[str]) -> None:
+        super().__init__(logging.ERROR)
+        self._failures = failures
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Note an error with the place that raised it."""
+        error = record.exc_info[1] if record.exc_info is not None else None
+        self._failures.append(f"{record.getMessage()}: {describe(error)}" if error is not None else record.getMessage())
+
+
+@contextmanager
+def _overhear(failures: list[str]) -> Iterator[None]:
+    log = logging.getLogger("nahuo")
+    handler, propagated = _Overheard(failures), log.propagate
+    log.addHandler(handler)
+    log.propagate = False
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.propagate = propagated
 
 
 def describe(error: BaseException) -> str:

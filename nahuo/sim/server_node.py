@@ -63,6 +63,7 @@ class ServerNode:
         self._deciding = False
         self.failures: list[str] = []
         """Exceptions of the authority: our bugs; the run fails with the first."""
+        folder.mkdir(parents=True, exist_ok=True)
         self._boot()
 
     # --- life and death ---------------------------------------------------------------------------------------------------
