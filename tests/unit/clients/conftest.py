@@ -18,9 +18,13 @@ def field(tmp_path: Path) -> Iterator[Bench]:
     bench.say(TRIP, opened(**{f"n{DEVICE}": "runner"}))
     bench.say(ROUTE, assigned(1))
     two = {"order_pieces": 2, "cell": "A03", "terminal": TERMINAL}
-    bench.say(ROUTE, assigned(2, 1, **two), assigned(2, 2, **two, line="O2-L2", style="P77", stall="210", colour="红色"))
+    bench.say(
+        ROUTE, assigned(2, 1, **two), assigned(2, 2, **two, line="O2-L2", style="P77", stall="210", colour="红色")
+    )
     for copy in (1, 2, 3):
-        bench.say(ROUTE, assigned(3, copy, copies=3, order_pieces=3, stall="101", style="K9", quote_fen=4800, cap_fen=5000))
+        bench.say(
+            ROUTE, assigned(3, copy, copies=3, order_pieces=3, stall="101", style="K9", quote_fen=4800, cap_fen=5000)
+        )
     bench.sign_in()
     yield bench
     bench.node.close()

@@ -91,10 +91,10 @@ class Door:
     reachable: bool = True
     asked: list[list[str]] = field(default_factory=list)
 
-    async def enrol(self, body: Mapping[str, Json]) -> Mapping[str, Json]:  # noqa: ARG002
+    async def enrol(self, body: Mapping[str, Json]) -> Mapping[str, Json]:
         raise RetryableError("the server cannot be reached")
 
-    async def renumber(self, body: Mapping[str, Json]) -> Mapping[str, Json]:  # noqa: ARG002
+    async def renumber(self, body: Mapping[str, Json]) -> Mapping[str, Json]:
         raise RetryableError("the server cannot be reached")
 
     async def parcel_keys(self, parcels: Sequence[str]) -> Mapping[str, str]:
@@ -233,7 +233,7 @@ def opened(**writers: str) -> Fact:
     )
 
 
-def assigned(order: int, piece: int = 1, **changes: Any) -> Fact:
+def assigned(order: int, piece: int = 1, /, **changes: Any) -> Fact:
     """Return the assignment of one wanted piece of order `order`."""
     fields: dict[str, Any] = {
         "source": "stall", "order_no": f"26050112345{order}", "merchant": "M1", "merchant_name": "小店", "shop": "S1",
