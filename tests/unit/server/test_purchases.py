@@ -1,0 +1,258 @@
+"""Purchases: who keeps the order line, who pays, and where the other piece goes."""
+
+from __future__ import annotations
+
+import pytest
+
+from server import commands as c
+from server import schema_trade as st
+from tests.unit.server.day import Day, Device
+from trade import kinds
+
+CODE = "国大_3F-315_P65_8821#"
+PIECE_FEN = 6500 + 100
+ORDER_FEN = 300 + 50
+
+
+@pytest.fixture
+def phone(day: Day) -> Device:
+    day.enrol("warehouse", "wu")
+    return day.enrol("picker", "ann")
+
+
+def one_order(day: Day) -> str:
+    day.orders(f"A1|{CODE}|1")
+    day.do(c.RoutesAssign())
+    return "T1001-1"
+
+
+def outcome_of(day: Day, document: str, code: str) -> str:
+    verdicts = [row for row in day.said(document, "verdict.purchase") if f"piece:{code}" in row.subjects]
+    return str(__import__("json").loads(verdicts[-1].body)["outcome"])
+
+
+def test_r79_an_accepted_order_freezes_exactly_what_it_needs(day: Day, phone: Device) -> None:
+    one_order(day)
+    assert day.money() == (100_000 - PIECE_FEN - ORDER_FEN, PIECE_FEN + ORDER_FEN)
+
+
+def test_r81_d8_a_lower_price_is_posted_and_the_difference_goes_back_at_the_scan(day: Day, phone: Device) -> None:
+    task = one_order(day)
+    code = phone.buy(task, 6000)
+    assert outcome_of(day, phone.route(task), code) == "keeps"
+    assert day.money() == (100_000 - PIECE_FEN - ORDER_FEN, 500 + 100 + ORDER_FEN)
+    wall = Device(day=day, number=100, signer=_key("wu"), person="wu")
+    wall.say(day.warehouse(), kinds.ScannedIn().about(f"piece:{code}"))
+    assert day.money() == (100_000 - PIECE_FEN - ORDER_FEN + 500, 100 + ORDER_FEN)
+
+
+def test_d8_the_daily_close_releases_the_difference_too(day: Day, phone: Device) -> None:
+    task = one_order(day)
+    phone.buy(task, 6000)
+    assert day.do(c.DayClose())["released_fen"] == 500
+    assert day.do(c.DayClose())["released_fen"] == 0
+
+
+def test_e7_above_the_cap_the_excess_is_the_platforms_until_the_merchant_accepts(day: Day, phone: Device) -> None:
+    task = one_order(day)
+    code = phone.buy(task, 7000)
+    assert day.piece(code).outcome == "over_cap"
+    before = day.money()
+    assert before == (100_000 - PIECE_FEN - ORDER_FEN, 100 + ORDER_FEN)
+    assert day.do(c.OverCapDecide(piece=code, accepted=True), by="merchant:m1:x")["charged_fen"] == 500
+    assert day.money() == (before[0] - 500, before[1])
+    assert day.ask(c.OverCapDecide(piece=code, accepted=True))["code"] == "over_cap.over"
+
+
+def test_e1_closed_while_the_phone_was_offline_the_purchase_stands_as_the_merchants_stock(
+    day: Day, phone: Device
+) -> None:
+    task = one_order(day)
+    phone.sync(phone.route(task))
+    phone.offline = True
+    day.do(c.OrderClose(order="O1001"))
+    assert day.money() == (100_000 - PIECE_FEN, PIECE_FEN), "courier and packing back at once, the piece stays held"
+    code = phone.buy(task, 6000)
+    phone.offline = False
+    phone.deliver()
+    assert day.piece(code).outcome == "closed_unseen"
+    assert day.piece(code).owner == "m1"
+    assert day.money() == (100_000 - 6000 - 100, 0), "principal captured, the commission of the walk stays (D9)"
+    assert "closed_unseen" in day.discrepancies()
+
+
+def test_d9_a_recall_seen_gives_the_principal_back_and_nothing_stays_held(day: Day, phone: Device) -> None:
+    task = one_order(day)
+    day.do(c.OrderClose(order="O1001"))
+    phone.say(phone.route(task), kinds.RecallSeen().about(f"task:{task}"))
+    assert day.money() == (100_000, 0)
+    assert day.wanted("T1001-1").status == "closed"
+
+
+def test_d9_before_dispatch_everything_goes_back_at_once(day: Day, phone: Device) -> None:
+    day.orders(f"A1|{CODE}|2")
+    assert day.do(c.OrderClose(order="O1001"))["pieces_out"] == 0
+    assert day.money() == (100_000, 0)
+
+
+def test_d9_a_written_off_device_frees_the_money_and_a_later_purchase_is_the_platforms(
+    day: Day, phone: Device
+) -> None:
+    task = one_order(day)
+    phone.sync(phone.route(task))
+    phone.offline = True
+    code = phone.buy(task, 6000)
+    day.do(c.OrderClose(order="O1001"))
+    day.do(c.DeviceWriteOff(device=phone.number))
+    assert day.money() == (100_000, 0)
+    day.now_ms += 1
+    phone.deliver()
+    assert "parked" in day.discrepancies()
+    day.do(c.ParkedRelease(device=phone.number))
+    assert day.piece(code).owner == "platform"
+    assert day.money() == (100_000, 0)
+
+
+def test_d11_bought_although_seen_is_the_platforms(day: Day, phone: Device) -> None:
+    task = one_order(day)
+    day.do(c.OrderClose(order="O1001"))
+    code = phone.buy(task, 6000, seen_recall=True)
+    assert day.piece(code).outcome == "closed_seen"
+    assert day.piece(code).owner == "platform"
+    assert day.money() == (100_000, 0)
+
+
+def test_e2_bought_first_closed_after_the_piece_becomes_the_merchants_stock(day: Day, phone: Device) -> None:
+    task = one_order(day)
+    code = phone.buy(task, 6000)
+    day.do(c.OrderClose(order="O1001"))
+    assert day.piece(code).outcome == "closed_unseen"
+    assert day.money() == (100_000 - 6000 - 100, 0)
+    assert outcome_of(day, phone.route(task), code) == "closed_unseen"
+
+
+def test_e3_d10_two_pickers_buy_the_one_piece_and_nobody_is_charged_twice(day: Day, phone: Device) -> None:
+    task = one_order(day)
+    other = day.enrol("picker", "bob")
+    phone.sync(phone.route(task))
+    phone.offline = True
+    told = day.do(c.TaskReassign(task=task, device=other.number))
+    second = told["task"]
+    assert second == "T1001-1.2"
+    first_code = phone.buy(task, 6100)
+    kept = other.buy(second, 6200)
+    phone.offline = False
+    phone.deliver()
+    assert (day.piece(kept).outcome, day.piece(first_code).outcome) == ("keeps", "second")
+    assert day.piece(first_code).owner == "platform"
+    assert day.money() == (100_000 - PIECE_FEN - ORDER_FEN, PIECE_FEN + ORDER_FEN - 6200)
+
+
+def test_d10_the_purchase_that_arrives_first_keeps_and_the_other_attempt_is_recalled(day: Day, phone: Device) -> None:
+    task = one_order(day)
+    other = day.enrol("picker", "bob")
+    phone.sync(phone.route(task))
+    phone.offline = True
+    second = day.do(c.TaskReassign(task=task, device=other.number))["task"]
+    code = phone.buy(task, 6100)
+    phone.offline = False
+    phone.deliver()
+    assert day.piece(code).outcome == "keeps"
+    assert day.task(second).recalled == "reassigned"
+    late = other.buy(second, 6000)
+    assert day.piece(late).outcome == "second"
+    assert day.wanted("T1001-1").keeper == code
+
+
+def test_an_undone_purchase_gives_the_money_back_to_the_hold(day: Day, phone: Device) -> None:
+    task = one_order(day)
+    code = phone.mint()
+    body = kinds.PieceBought(price_fen=6000, means=kinds.Means.CASH)
+    (fact,) = phone.say(phone.route(task), body.about(f"task:{task}", f"piece:{code}", day.task(task).stall_id))
+    phone.say(phone.route(task), kinds.PieceUndone(fact=fact).about(f"task:{task}", f"piece:{code}"))
+    assert day.piece(code).place == "undone"
+    assert day.money() == (100_000 - PIECE_FEN - ORDER_FEN, PIECE_FEN + ORDER_FEN)
+    again = phone.buy(task, 6300)
+    assert day.piece(again).outcome == "keeps"
+    assert day.money()[1] == 200 + 100 + ORDER_FEN
+
+
+@pytest.mark.parametrize(("price_fen", "charged", "platform"), [(5000, 5000, 0), (6400, 6400, 0), (8000, 6500, 1500)])
+def test_e8_d8_a_corrected_price_is_charged_only_within_what_is_held(
+    day: Day, phone: Device, price_fen: int, charged: int, platform: int
+) -> None:
+    task = one_order(day)
+    code = phone.buy(task, 6000)
+    phone.say(phone.route(task), kinds.PriceCorrected(price_fen=price_fen).about(f"task:{task}", f"piece:{code}"))
+    piece = day.piece(code)
+    assert (piece.charged_fen, piece.excess_fen, piece.price_fen) == (charged, platform, price_fen)
+    assert day.money()[1] == 6500 - charged + 100 + ORDER_FEN
+
+
+def test_e12_a_scan_before_the_purchase_is_known_becomes_normal_when_it_arrives(day: Day, phone: Device) -> None:
+    task = one_order(day)
+    phone.sync(phone.route(task))
+    phone.offline = True
+    code = phone.buy(task, 6000)
+    wall = Device(day=day, number=100, signer=_key("wu"), person="wu")
+    wall.say(day.warehouse(), kinds.ScannedIn().about(f"piece:{code}"))
+    assert day.piece(code).outcome == "unexplained"
+    day.now_ms += 25 * 3600 * 1000
+    day.work()
+    assert "orphan" in day.discrepancies()
+    phone.offline = False
+    phone.deliver()
+    assert day.piece(code).outcome == "keeps"
+    assert day.wanted("T1001-1").status == "in"
+    assert "orphan" not in day.discrepancies()
+
+
+def test_e9_the_second_scan_of_a_label_changes_nothing(day: Day, phone: Device) -> None:
+    task = one_order(day)
+    code = phone.buy(task, 6000)
+    wall = Device(day=day, number=100, signer=_key("wu"), person="wu")
+    for _ in range(2):
+        wall.say(day.warehouse(), kinds.ScannedIn().about(f"piece:{code}"))
+    assert len(day.state(day.warehouse(), f"piece:{code}")["scans"]) == 2
+    assert day.money()[0] == 100_000 - PIECE_FEN - ORDER_FEN + 500
+
+
+def test_i12_one_code_for_two_garments_is_a_discrepancy(day: Day, phone: Device) -> None:
+    day.orders(f"A1|{CODE}|2")
+    day.do(c.RoutesAssign())
+    code = phone.buy("T1001-1", 6000)
+    phone.buy("T1001-2", 6000, code=code)
+    assert "piece_code_twice" in day.discrepancies()
+    assert day.wanted("T1001-2").keeper is None
+
+
+def test_d10_a_second_piece_finds_a_waiting_line(day: Day, phone: Device) -> None:
+    task = one_order(day)
+    other = day.enrol("picker", "bob")
+    phone.sync(phone.route(task))
+    phone.offline = True
+    second = day.do(c.TaskReassign(task=task, device=other.number))["task"]
+    extra = phone.buy(task, 6100)
+    other.buy(second, 6200)
+    phone.offline = False
+    phone.deliver()
+    day.orders(f"A2|{CODE}|1")
+    assert day.task("T1002-1").source == "stall"
+    wall = Device(day=day, number=100, signer=_key("wu"), person="wu")
+    wall.say(day.warehouse(), kinds.ScannedIn().about(f"piece:{extra}"))
+    assert (day.task("T1002-1").source, day.task("T1002-1").piece) == ("stock", extra)
+    assert day.state(day.warehouse(), "task:T1002-1")["assigned"]["piece"] == extra
+    wall.say(day.warehouse(), kinds.PieceDrawn().about(f"piece:{extra}", "task:T1002-1", "order:O1002"))
+    assert day.wanted("T1002-1").keeper == extra
+    parcel = day.parcel("P1002")
+    body = kinds.ParcelShipped(waybill_no=parcel.waybill_no, pieces=[extra])
+    wall.say(day.warehouse(), body.about("parcel:P1002", "order:O1002", f"piece:{extra}"))
+    held = day.money()[1]
+    assert held == 6500 - 6200 + 100 + ORDER_FEN, "only the first order's rest is held"
+    assert [row.id for row in day.all(st.shop_order, st.shop_order.c.status == "shipped")] == ["O1002"]
+
+
+def _key(name: str):  # type: ignore[no-untyped-def]
+    from sync_core.identity import Ed25519Signer
+
+    return Ed25519Signer(name.encode().ljust(32, b"\0"))
