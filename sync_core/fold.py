@@ -7,7 +7,7 @@ then the fact's id. An order by "knew, else rank, else id" taken pairwise would 
 topologically: of all facts with nothing before them left, the one of the lowest (rank, id) comes next. Hostile bases that claim to
 know the future can form circles; then the lowest (rank, id) of those left goes first, which is again the same on every node.
 
-Facts that count for nothing are dropped by pure rules first: copies (one per id, the id being that of the first time it was said)
+Facts that count for nothing are dropped by pure rules first: copies (one per id and words, the id being that of the first time it was said)
 and voids (the trade says so from kind, role and body). Kinds a newer schema brings are kept in the log and wait for the upgrade.
 """
 
@@ -48,12 +48,17 @@ def judge(trade: Trade, fact: PlacedFact) -> str | None:
 
 
 def order_facts(trade: Trade, facts: Iterable[PlacedFact]) -> list[PlacedFact]:
-    """Return the facts in folded order, one per id (of copies, the one placed first by writer, seq and index)."""
-    unique: dict[str, PlacedFact] = {}
+    """Return the facts in folded order, of copies the one placed first by writer, seq and index.
+
+    Copies have the same id, kind and subjects. The id alone would not do: a device counts per document, so facts that were
+    carried here from two of its documents may bear one number.
+    """
+    unique: dict[tuple[str, str, tuple[str, ...]], PlacedFact] = {}
     for fact in facts:
-        kept = unique.get(fact.id)
+        key = (fact.id, fact.kind, fact.subjects)
+        kept = unique.get(key)
         if kept is None or (fact.writer, fact.seq, fact.index) < (kept.writer, kept.seq, kept.index):
-            unique[fact.id] = fact
+            unique[key] = fact
     left = list(unique.values())
     if len(left) < 2:
         return left
@@ -69,7 +74,8 @@ def fold_subject(trade: Trade, subject: str, facts: Iterable[PlacedFact]) -> Sta
 
 
 def _sort_topologically(trade: Trade, facts: list[PlacedFact]) -> list[PlacedFact]:
-    keys = [(trade.rank(fact), _id_key(fact.id)) for fact in facts]
+    # Rank and id decide; the place only parts facts of one author's two documents that bear the same number.
+    keys = [(trade.rank(fact), _id_key(fact.id), fact.writer, fact.seq, fact.index) for fact in facts]
     before = [0] * len(facts)
     after: list[list[int]] = [[] for _ in facts]
     for i, late in enumerate(facts):

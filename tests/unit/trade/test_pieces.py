@@ -296,3 +296,16 @@ def test_i12_a_code_bought_twice_keeps_its_first_story() -> None:
 
 def test_i1_the_places_are_the_invariants_and_undone() -> None:
     assert len(PLACES) == len(set(PLACES)) == 18
+
+
+def test_d15_two_trips_of_one_runner_may_number_their_facts_alike() -> None:
+    """A fact's number counts per document: the second day's refund is not a copy of the first day's refusal."""
+    house, first_day, second_day = Scene(), Scene(), Scene()
+    refused = kinds.PieceRefused(reason="smell", then="keep_trying").about(f"piece:{A1}", STALL)
+    refunded = kinds.PieceRefunded(received_fen=6000, means=kinds.Means.CASH).about(f"piece:{A1}", STALL)
+    house.say(DESK, bagged())
+    monday, tuesday = first_day.say(RUNNER, refused), second_day.say(RUNNER, refunded)
+    assert monday.id == tuesday.id
+    house.carried(monday)
+    house.carried(tuesday)
+    assert house.piece()["place"] == "back_at_stall"
