@@ -103,7 +103,7 @@ class Node:
 
     def people(self) -> list[State]:
         """Return who may sign in."""
-        return list(self.scope().get("people") or [])
+        return [row for row in self.scope().get("people") or [] if isinstance(row, dict)]
 
     def documents(self, kind: str) -> list[str]:
         """Return the documents of a kind (route, trip, warehouse, market) that this device works in now, oldest first."""
