@@ -69,14 +69,14 @@ def show_status(status: Status, *, now_ms: int) -> str:
     """Return the status as lines a person reads."""
     out = [f"{status.kind} {status.name}"]
     if status.kind == "client":
-        out.append(f"  last acknowledged        {_age(status.last_acknowledged_ms, now_ms)}")
+        out.append(f"  last acknowledged          {_age(status.last_acknowledged_ms, now_ms)}")
     for line in status.waiting:
         since = f", oldest {_age(line.since_ms, now_ms)}" if line.count and line.since_ms is not None else ""
-        out.append(f"  {line.what:<24} {line.count}{since}{'  ' + line.note if line.note else ''}")
+        out.append(f"  {line.what:<26} {line.count}{since}{'  ' + line.note if line.note else ''}")
     for device in status.devices:
         seen = _age(device["seen_ms"], now_ms)
         out.append(f"  device {device['number']} {device['role']} {device['name']}: last heard {seen}{device['note']}")
-    out.append(f"  discrepancies open       {sum(line.count for line in status.discrepancies)}")
+    out.append(f"  discrepancies open         {sum(line.count for line in status.discrepancies)}")
     out += [f"    {line.what}: {_age(line.since_ms, now_ms)}  {line.note}" for line in status.discrepancies]
     return "\n".join(out)
 

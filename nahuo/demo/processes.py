@@ -44,15 +44,16 @@ class Actor:
         self._ready.clear()
         self.log.parent.mkdir(parents=True, exist_ok=True)
         environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "nahuo", *self.arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=self.log.open("a"),
-            text=True,
-            env=environment,
-            start_new_session=True,
-        )
+        with self.log.open("a") as log:  # the process has its own handle then
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "nahuo", *self.arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                env=environment,
+                start_new_session=True,
+            )
         self.starts += 1
         threading.Thread(target=self._listen, args=(self.process,), daemon=True).start()
 

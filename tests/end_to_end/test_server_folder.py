@@ -164,7 +164,7 @@ def test_backup_of_a_running_server_restores_under_a_new_number(server: Actor, f
 def test_status_and_verify_of_a_running_server(folder: Path) -> None:
     status = nahuo("status", "--data", folder)
     assert status.returncode == 0, status.stderr
-    assert "envelopes to decide      0" in status.stdout
+    assert "envelopes to decide        0" in status.stdout
     verdict = nahuo("verify", folder)
     assert verdict.returncode == 0, verdict.stdout
     assert "all hold" in verdict.stdout

@@ -112,8 +112,8 @@ def test_status_of_a_client_says_what_waits_and_since_when(tmp_path: Path) -> No
     assert status.last_acknowledged_ms == 30_000
     assert [(line.count, line.since_ms) for line in status.waiting if line.what == "actions to send"] == [(1, 20_000)]
     text = show_status(status, now_ms=3_620_000)
-    assert "actions to send          1, oldest 1 h ago" in text
-    assert "discrepancies open       0" in text
+    assert "actions to send            1, oldest 1 h ago" in text
+    assert "discrepancies open         0" in text
 
 
 def test_status_shows_what_the_hub_refused(database: Path) -> None:
