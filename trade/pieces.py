@@ -251,7 +251,9 @@ def _finish(state: State, undos: Sequence[PlacedFact]) -> None:
     state["unexplained"] = bool(state["scans"]) and not explained
     state["waiting_for_phone"] = state["unexplained"] and state["qr"] is None
     homeless = outcome in ("second", "closed_unseen", "closed_seen") and state["home"] is None
-    if homeless and state["swapped_with"] is None and state["place"] in ("inbound", "in_cell"):
+    # What was packed for an order that was closed since, and has not left, lies in the house: its parcel must not ship.
+    inside = ("inbound", "in_cell", "packed") if outcome == "closed_unseen" else ("inbound", "in_cell")
+    if homeless and state["swapped_with"] is None and state["place"] in inside:
         state["place"] = "in_stock"
 
 

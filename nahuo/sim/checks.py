@@ -7,6 +7,7 @@ how much, in one line.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from sqlalchemy import func, select
@@ -17,6 +18,7 @@ from server import schema as s
 from server import schema_trade as st
 from server.ledger_reading import recount
 from server.recount import recount_server
+from sync_core.check import Check
 from trade.projections import MARKET_DAY
 
 if TYPE_CHECKING:
@@ -29,19 +31,16 @@ class CheapChecks:
     def __init__(self, world: World, server: ServerNode) -> None:
         self._world = world
         self._server = server
-        self._entries = -1
+        self._looked = -1
 
     def look(self) -> None:
         """Raise at the first moment a promise does not hold."""
         if self._server.failures:
             raise Broken(self._server.failures[0])
-        if self._server.down:
+        if self._server.down or self._server.writes == self._looked:
             return
+        self._looked = self._server.writes
         with self._server.store.reading() as conn:
-            last = conn.exec_driver_sql("SELECT max(id) FROM entry").scalar() or 0
-            if last == self._entries:
-                return
-            self._entries = last
             below = conn.exec_driver_sql(
                 "SELECT name, balance_fen FROM account WHERE name LIKE 'merchant:%' AND balance_fen < 0"
             ).first()
@@ -65,8 +64,9 @@ def check_at_rest(day: Day) -> None:
     """Raise when anything is not as it must be after the calm."""
     day.checks.look()
     _check_outboxes(day)
-    _check_replicas(day)
-    _check_recount(day)
+    checks, hashes = recount_server(day.server.server, MARKET_DAY)
+    _check_replicas(day, hashes)
+    _check_recount(day, checks)
     _check_pieces(day)
     _check_money(day)
 
@@ -92,9 +92,8 @@ def _check_outboxes(day: Day) -> None:
         raise Broken(f"I9: honest work lies in quarantine: {quarantined.code}: {quarantined.detail}")
 
 
-def _check_replicas(day: Day) -> None:
+def _check_replicas(day: Day, hashes: Mapping[str, str]) -> None:
     """I15: a replica that has seen all envelopes of a document equals the server's fold of it."""
-    _, hashes = recount_server(day.server.server, MARKET_DAY)
     for device in day.devices:
         named = set(device.node.wanted_documents())
         for document in sorted(named):
@@ -121,15 +120,14 @@ def _first_difference(day: Day, device: object, document: str) -> str:
     return ""
 
 
-def _check_recount(day: Day) -> None:
+def _check_recount(day: Day, checks: Iterable[Check]) -> None:
     """Recount everything from the logs: log, rows, money, trade."""
-    checks, _ = recount_server(day.server.server, MARKET_DAY)
     for check in checks:
         if not check.holds:
             raise Broken(f"recount {check.name}: {check.faults[0]}")
     with day.server.store.reading() as conn:
         faults = recount(conn)
-    if getattr(faults, "faults", None):
+    if faults.faults:
         raise Broken(f"recount of the ledger: {faults.faults[0]}")
 
 

@@ -61,6 +61,8 @@ class ServerNode:
         self._scheduled = False
         self._count = 0
         self._deciding = False
+        self.writes = 0
+        """Counts transactions that may have changed something."""
         self.failures: list[str] = []
         """Exceptions of the authority: our bugs; the run fails with the first."""
         folder.mkdir(parents=True, exist_ok=True)
@@ -94,6 +96,7 @@ class ServerNode:
             with real() as conn:
                 yield conn
                 self._power("server_inside", self._inside_chance())
+            self.writes += 1
             self._power("server_after", self._world.faults.server_cut_after)
 
         store.transaction = transaction  # type: ignore[method-assign]

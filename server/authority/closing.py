@@ -212,6 +212,7 @@ def _free_keeper(b: Batch, wanted: Row[Any], order: Row[Any]) -> None:
             f"piece:{piece.code}",
             zh="关闭前已拿货，这件成了您的库存",
             en="it was bought before you closed: the piece is your stock now",
+            fact=piece.bought_fact or "",
         )
     b.set(st.wanted, wanted.id, status="closed", keeper=None)
     b.set(st.piece, piece.code, reserved=None)

@@ -12,10 +12,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, select, update
 
 from server import schema as s
-from server.store import insert_once, to_json, upsert
+from server.store import add, add_all, to_json, upsert, upsert_all
 from sync_core.facts import (
     DOCUMENT_CLOSED,
     STRANGER,
@@ -31,6 +31,7 @@ from sync_core.facts import (
 )
 from sync_core.fold import Trade, fold_subject, judge
 
+SUBJECTS_AT_ONCE: Final = 200
 NEWER: Final = "schema.newer"
 """Waits for the upgrade; neither folded nor decided."""
 
@@ -92,43 +93,41 @@ class Memory:
         self, subject: str, *, document: str | None = None, own_only: bool = False
     ) -> dict[str, list[PlacedFact]]:
         """Return {document: facts about a subject}, voids left out; `own_only`: without carried copies."""
-        f, fs = s.fact, s.fact_subject
-        query = (
-            select(f)
-            .join(
-                fs,
-                (fs.c.document == f.c.document)
-                & (fs.c.writer == f.c.writer)
-                & (fs.c.seq == f.c.seq)
-                & (fs.c.place == f.c.place),
-            )
-            .where(fs.c.subject == subject, f.c.void.is_(None))
-            .order_by(f.c.n, f.c.place)
-        )
-        if document is not None:
-            query = query.where(f.c.document == document)
-        if own_only:
-            query = query.where(f.c.carried == 0)
+        query = _FACTS_OF if document is None else _FACTS_OF_IN
         found: dict[str, list[PlacedFact]] = {}
-        for row in self._conn.execute(query):
+        for row in self._conn.execute(
+            query, {"subject_": subject, "document_": document} if document else {"subject_": subject}
+        ):
+            if own_only and row.carried:
+                continue
             found.setdefault(row.document, []).append(placed_fact(row))
         return found
 
     def fold_touched(self) -> None:
         """Fold every subject that got a fact since the last call, and keep its state."""
-        touched, self.touched = self.touched, set()
-        for document, subject in sorted(touched):
-            if subject == "document":
-                continue
-            facts = self.facts_of(subject, document=document).get(document, [])
-            state = fold_subject(self._trade, subject, facts)
-            row = {
+        by_document: dict[str, list[str]] = {}
+        for document, subject in sorted(self.touched):
+            if subject != "document":
+                by_document.setdefault(document, []).append(subject)
+        self.touched = set()
+        for document, subjects in by_document.items():
+            for start in range(0, len(subjects), SUBJECTS_AT_ONCE):
+                chunk = subjects[start : start + SUBJECTS_AT_ONCE]
+                upsert_all(self._conn, s.state, ("document", "subject"), self._fold(document, chunk))
+
+    def _fold(self, document: str, subjects: list[str]) -> list[dict[str, Any]]:
+        facts: dict[str, list[PlacedFact]] = {subject: [] for subject in subjects}
+        for row in self._conn.execute(_FACTS_OF_MANY, {"document_": document, "subjects_": subjects}):
+            facts[row.about].append(placed_fact(row))
+        return [
+            {
                 "document": document,
                 "subject": subject,
                 "kind": subject_type(subject),
-                "state": to_json(state),
+                "state": to_json(fold_subject(self._trade, subject, about)),
             }
-            upsert(self._conn, s.state, ("document", "subject"), row)
+            for subject, about in facts.items()
+        ]
 
     def state(self, document: str, subject: str) -> dict[str, Any] | None:
         """Return a stored state; call `fold_touched` first for a fresh one."""
@@ -139,15 +138,7 @@ class Memory:
 
     def documents_of(self, subjects: Iterable[str]) -> list[str]:
         """Return the open documents that speak of one of the subjects."""
-        fs, d = s.fact_subject.c, s.document.c
-        query = (
-            select(fs.document)
-            .join(s.document, d.name == fs.document)
-            .where(fs.subject.in_(list(subjects)), d.closed_ms.is_(None))
-            .distinct()
-            .order_by(fs.document)
-        )
-        return [row[0] for row in self._conn.execute(query)]
+        return [row[0] for row in self._conn.execute(_OPEN_DOCUMENTS_OF, {"subjects_": list(subjects)})]
 
     def _of(self, document: str) -> dict[int, _Writer]:
         known = self._writers.get(document)
@@ -210,9 +201,10 @@ class Memory:
             "carried": int(carried),
             "void": void,
         }
-        insert_once(self._conn, s.fact, row)
-        self._conn.execute(
-            insert(s.fact_subject),
+        add(self._conn, s.fact, row)
+        add_all(
+            self._conn,
+            s.fact_subject,
             [{**stands, "subject": subject, "id": fact.id} for subject in dict.fromkeys(fact.subjects)],
         )
 
@@ -242,3 +234,31 @@ def _read_basis(text: str) -> dict[int, int]:
 
 def _write_basis(basis: Mapping[int, int]) -> str:
     return to_json({str(writer): seq for writer, seq in basis.items()})
+
+
+_F, _FS, _D = s.fact.c, s.fact_subject.c, s.document.c
+_JOINED: Final = s.fact.join(
+    s.fact_subject,
+    (_FS.document == _F.document) & (_FS.writer == _F.writer) & (_FS.seq == _F.seq) & (_FS.place == _F.place),
+)
+_FACTS_OF: Final = (
+    select(s.fact)
+    .select_from(_JOINED)
+    .where(_FS.subject == bindparam("subject_"), _F.void.is_(None))
+    .order_by(_F.n, _F.place)
+)
+_FACTS_OF_IN: Final = _FACTS_OF.where(_FS.document == bindparam("document_"))
+_FACTS_OF_MANY: Final = (
+    select(s.fact, _FS.subject.label("about"))
+    .select_from(_JOINED)
+    .where(_FS.document == bindparam("document_"), _FS.subject.in_(bindparam("subjects_", expanding=True)))
+    .where(_F.void.is_(None))
+    .order_by(_F.n, _F.place)
+)
+_OPEN_DOCUMENTS_OF: Final = (
+    select(_FS.document)
+    .join(s.document, _D.name == _FS.document)
+    .where(_FS.subject.in_(bindparam("subjects_", expanding=True)), _D.closed_ms.is_(None))
+    .distinct()
+    .order_by(_FS.document)
+)

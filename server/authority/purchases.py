@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Row, insert, select, update
+from sqlalchemy import Row, select, update
 
 from server import schema_trade as st
 from server.authority import waybills
@@ -200,7 +200,8 @@ def on_price_corrected(b: Batch, document: str, fact: PlacedFact) -> None:
             zh=f"改价退回 {code}",
             en=f"Lower price of piece {code}",
         )
-        if piece.scanned_ms is not None:
+        wanted = b.row(st.wanted, task.wanted)
+        if piece.scanned_ms is not None or (wanted is not None and wanted.status == "closed"):
             b.ledger.release(
                 task.wanted,
                 key=f"{key}:back",
@@ -262,7 +263,7 @@ def _keep_piece(
         "person": fact.person, "bought_ms": fact.at_ms, "bought_fact": fact.id,
     }  # fmt: skip
     if known is None:
-        b.conn.execute(insert(st.piece).values(code=code, owner=PLATFORM, place="with_picker", **values))
+        b.add(st.piece, code=code, owner=PLATFORM, place="with_picker", **values)
     else:
         b.set(st.piece, code, **values)
 
@@ -271,6 +272,10 @@ def _build_want(
     b: Batch, document: str, fact_id: str, wanted: Row[Any], task: Row[Any], order: Row[Any]
 ) -> tuple[Want, str]:
     """All purchases of a want over all its attempts and documents; ids are made unique over documents by a suffix."""
+    p = st.piece.c
+    pieces = b.conn.execute(select(st.piece).where(p.wanted == wanted.id, p.bought_fact.is_not(None))).all()
+    if len(pieces) == 1 and task.recalled is None and wanted.status not in ("closing", "closed"):
+        return _lonely_want(b, pieces[0], wanted, task, order), pieces[0].bought_fact
     attempts = b.conn.execute(select(st.task).where(st.task.c.wanted == wanted.id)).all()
     purchases: list[Purchase] = []
     known: set[tuple[str, str]] = set()
@@ -305,6 +310,25 @@ def _build_want(
         known=frozenset(known), keeper=keeper, recall=(recall_id or f"0.0.0.{len(documents)}") if closed else None, drawn=drawn,
     )  # fmt: skip
     return want, qualified
+
+
+def _lonely_want(b: Batch, piece: Row[Any], wanted: Row[Any], task: Row[Any], order: Row[Any]) -> Want:
+    """The usual case: one purchase, nobody withdrew anything."""
+    cap_fen = min(task.cap_fen, b.ledger.open_fen(wanted.id, PRINCIPAL)) if order.drop_ship else task.cap_fen
+    purchase = Purchase(
+        fact=piece.bought_fact,
+        piece=piece.code,
+        device=piece.device,
+        price_fen=piece.price_fen,
+        undone=piece.place == "undone",
+    )
+    return Want(
+        merchant=order.merchant,
+        cap_fen=cap_fen,
+        drop_ship=bool(order.drop_ship),
+        purchases=(purchase,),
+        drawn=wanted.keeper,
+    )
 
 
 _RANKED = frozenset({kinds.PieceBought.KIND, kinds.TaskRecalled.KIND})
