@@ -206,6 +206,7 @@ class WarehouseScreens:
                 {"cell": o.cell, "order": o.id, "count": o.count, "complete": o.view.complete, "stop": o.view.stop}
                 for o in orders
             ],
+            "tasks": len(self._node.replica.states("task", self._document())) if self._document() else 0,
             "waiting_for_phone": [code for code, _ in waiting],
             "unexplained": [code for code, _ in unheard],
         }
@@ -222,7 +223,8 @@ class WarehouseScreens:
     async def ship(self, request: Request) -> Response:
         """Packed and not shipped; and what is complete but parked, with the reason."""
         number = self._node.number
-        ready, parked = [], []
+        ready: list[tuple[wall.Order, str | None]] = []
+        parked: list[tuple[wall.Order, str]] = []
         missing = set(missing_keys(self._node))
         for order in self._orders():
             if order.state["shipped"] or order.parcel_state["shipped"]:
@@ -230,6 +232,9 @@ class WarehouseScreens:
             if order.parcel_state["packed"] is not None:
                 ready.append((order, order.stop(number)))
             elif order.view.complete:
+                if order.view.stop is not None:
+                    parked.append((order, order.view.stop))
+                    continue
                 why = order.parcel_state["held"] or ("no_key" if order.parcel in missing else "scan_again")
                 if order.parcel_state["waybill"] is None and order.parcel_state["held"] is None:
                     why = "no_number"
@@ -241,6 +246,7 @@ class WarehouseScreens:
                 for o, stop in ready
             ],
             "parked": [{"order": o.id, "why": why, "pieces": list(o.view.codes)} for o, why in parked],
+            "keys_missing": sorted(missing),
         }
         return self._frame.show(request, "ship.html", answer=answer, ready=ready, parked=parked)
 
@@ -310,7 +316,8 @@ class WarehouseScreens:
 
     def _swap_offer(self) -> tuple[str, str] | None:
         """The last two labels, when both lie here: two bags with each other's label are put right by one tap (E11)."""
-        codes = [str(o.answer["piece"]) for _, o in self._last if o.answer.get("piece") and o.answer.get("task")]
+        here = ("in_cell", "already_in", "carry", "complete_waits", "to_stock")
+        codes = [str(o.answer["piece"]) for _, o in list(self._last)[:2] if o.word in here and o.answer.get("piece")]
         return (codes[0], codes[1]) if len(codes) > 1 and codes[0] != codes[1] else None
 
     def _desk(self) -> dict[str, object] | None:

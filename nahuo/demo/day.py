@@ -74,6 +74,11 @@ class Day:
         tasks = self._wait(lambda: self._spread(), "the phones never got their tasks", seconds=60)
         self.tell(f"{tasks} tasks are on the phones, walking order")
         self._wait(lambda: self._terminal_knows(tasks), "the terminal never got its tasks", seconds=60)
+        self._wait(
+            lambda: not self.scene.hands["terminal"].see("/ship")["keys_missing"],
+            "the terminal never got its keys",
+            seconds=60,
+        )
 
     def walk_without_signal(self) -> None:
         """Phones go into the basement; merchant and platform go on; pickers buy, answer, bounce, undo."""
@@ -159,7 +164,7 @@ class Day:
             for index, piece in enumerate(received.body.get("pieces", [])):
                 passed = index or self._rng.random() < 0.85 or not bagged
                 terminal.do(
-                    "/inspect",
+                    "/return/inspect",
                     **{"return": number},
                     piece=piece,
                     passed="1" if passed else "0",
@@ -314,20 +319,14 @@ class Day:
                     self.tally.shipped_down.add(number)
 
     def _knows_return(self, number: str) -> bool:
-        return any(
-            row.get("courier_no") == number for row in self.scene.hands["terminal"].see("/returns").get("returns", [])
-        )
+        return any(row["return"] == number for row in self.scene.hands["terminal"].see("/returns").get("returns", []))
 
     # --- waiting -------------------------------------------------------------------------------------------------------------------
 
     def _drain(self, keys: Iterable[str] = ("phone1", "phone2", "terminal")) -> None:
         """Wait until nothing waits on these devices and the server has decided about all of it."""
         self._wait(lambda: all(self._is_idle(key) for key in keys), "a device does not get rid of its work", seconds=60)
-        self._wait(
-            lambda: bool(self.scene.admin.see("/api/overview").get("idle", True)),
-            "the server does not come to rest",
-            seconds=60,
-        )
+        self._wait(self._server_rests, "the server does not come to rest", seconds=60)
         # Verdicts travel back: two quiet looks in a row.
         seen = None
         until = time.monotonic() + 30
@@ -352,16 +351,20 @@ class Day:
         pulse = self._pulse(key)
         return bool(pulse["link"] == "live" and pulse["waiting"] == 0)
 
+    def _server_rests(self) -> bool:
+        overview = self.scene.admin.see("/api/overview")
+        return not overview["unread"] and not overview["commands"]
+
     def _pulse(self, key: str) -> dict[str, Any]:
         return self.scene.hands[key].see("/pulse")
 
     def _spread(self) -> int:
         counts = [self.scene.hands[key].see("/tasks")["counts"]["open"] for key in PHONES]
-        waiting = int(self.scene.admin.see("/api/overview").get("ready", 0))
+        waiting = int(self.scene.admin.see("/api/overview")["ready"])
         return sum(counts) if all(counts) and not waiting else 0
 
     def _terminal_knows(self, tasks: int) -> bool:
-        return int(self.scene.hands["terminal"].see("/wall").get("tasks", 0)) >= tasks
+        return int(self.scene.hands["terminal"].see("/wall")["tasks"]) >= tasks
 
     def _orders(self, *, status: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []

@@ -156,6 +156,8 @@ class Scene:
             self.server_url,
             "--port",
             str(self.ports[key]),
+            "--name",
+            key,
             *named,
             *framed,
         ]

@@ -15,6 +15,7 @@ from server import schema as s
 from server import schema_trade as st
 from server.ledger import available_of, held_of
 from server.pages.reads_orders import PAGE_ROWS, Row, count, first, rows
+from server.store import get_meta
 
 BEHIND_MS = 10 * 60_000
 """A device not seen for so long may know more than the server shows (R17)."""
@@ -280,6 +281,7 @@ def figures(conn: Connection, now_ms: int) -> Row:
         "out": count(conn, st.task, st.task.c.status.in_(("out", "recalled"))),
         "held_parcels": count(conn, st.parcel, st.parcel.c.status == "held"),
         "commands": count(conn, s.command, s.command.c.done_ms.is_(None)),
+        "unread": count(conn, s.envelope, s.envelope.c.n > int(get_meta(conn, "authority.position", 0))),
         "pieces": {
             str(place): int(number)
             for place, number in conn.execute(select(st.piece.c.place, func.count()).group_by(st.piece.c.place))
