@@ -17,10 +17,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
 from server import schema as s
-from server.store import to_json, upsert
+from server.store import add, add_all, to_json, upsert
 from sync_core.errors import InvariantError, RefusedError
 from sync_core.facts import canonical_json
 
@@ -75,6 +75,7 @@ class Ledger:
     def __init__(self, conn: Connection, now_ms: int) -> None:
         self._conn = conn
         self._now_ms = now_ms
+        self._balances: dict[str, int] = {}
         last = conn.execute(select(s.entry.c.id, s.entry.c.digest).order_by(s.entry.c.id.desc()).limit(1)).first()
         self._last_id: int = 0 if last is None else last[0]
         self._last_digest: bytes = EMPTY_DIGEST if last is None else bytes(last[1])
@@ -83,7 +84,9 @@ class Ledger:
 
     def balance_fen(self, account: str) -> int:
         """Return an account's balance."""
-        return self._conn.execute(select(s.account.c.balance_fen).where(s.account.c.name == account)).scalar() or 0
+        if account not in self._balances:
+            self._balances[account] = self._conn.execute(_BALANCE, {"name_": account}).scalar() or 0
+        return self._balances[account]
 
     def available_fen(self, merchant: str) -> int:
         """Return what a merchant may still spend."""
@@ -95,15 +98,12 @@ class Ledger:
 
     def open_parts(self, subject: str) -> list[HoldPart]:
         """Return the parts of a subject that are still frozen."""
-        h = s.hold.c
-        rows = self._conn.execute(
-            select(h.part, h.held_fen - h.captured_fen - h.released_fen).where(h.subject == subject).order_by(h.part)
-        )
+        rows = self._conn.execute(_OPEN_PARTS, {"subject_": subject})
         return [HoldPart(subject=subject, part=part, amount_fen=amount) for part, amount in rows if amount > 0]
 
     def has(self, key: str) -> bool:
         """True when the entry of this key was made."""
-        return self._conn.execute(select(s.entry.c.id).where(s.entry.c.key == key)).first() is not None
+        return self._conn.execute(_ENTRY, {"key_": key}).first() is not None
 
     # --- the operations ---------------------------------------------------------------------------------------------------
 
@@ -245,9 +245,10 @@ class Ledger:
             "en": en,
         }
         digest = entry_digest(self._last_digest, row, rows)
-        self._conn.execute(insert(s.entry).values(**row, prev=self._last_digest, digest=digest))
-        self._conn.execute(
-            insert(s.posting),
+        add(self._conn, s.entry, {**row, "prev": self._last_digest, "digest": digest})
+        add_all(
+            self._conn,
+            s.posting,
             [
                 {"entry": self._last_id, "line": line, "account": name, "amount_fen": amount}
                 for line, (name, amount) in enumerate(rows, 1)
@@ -264,34 +265,28 @@ class Ledger:
         if guarded and balance_fen < 0:
             raise InvariantError(f"{name} would fall to {balance_fen} fen")
         upsert(self._conn, s.account, ("name",), {"name": name, "balance_fen": balance_fen, "guarded": int(guarded)})
+        self._balances[name] = balance_fen
 
     def _add_to_hold(self, part: HoldPart, about: About) -> None:
-        h = s.hold.c
-        where = (h.subject == part.subject, h.part == part.part)
-        before = self._conn.execute(select(h.held_fen).where(*where)).scalar()
-        if before is None:
-            self._conn.execute(
-                insert(s.hold).values(
-                    subject=part.subject,
-                    part=part.part,
-                    merchant=about.merchant,
-                    order_id=about.order,
-                    held_fen=part.amount_fen,
-                )
-            )
-        else:
-            self._conn.execute(update(s.hold).where(*where).values(held_fen=before + part.amount_fen))
+        before = self._conn.execute(_HOLD, {"subject_": part.subject, "part_": part.part}).first()
+        row = {
+            "subject": part.subject,
+            "part": part.part,
+            "merchant": about.merchant,
+            "order_id": about.order,
+            "held_fen": part.amount_fen + (0 if before is None else before.held_fen),
+        }
+        upsert(self._conn, s.hold, ("subject", "part"), row)
 
     def _resolve(self, subject: str, part: str, *, captured_fen: int = 0, released_fen: int = 0) -> None:
-        h = s.hold.c
-        where = (h.subject == subject, h.part == part)
-        row = self._conn.execute(select(h.held_fen, h.captured_fen, h.released_fen).where(*where)).first()
-        held, captured, released = (0, 0, 0) if row is None else (row[0], row[1], row[2])
+        row = self._conn.execute(_HOLD, {"subject_": subject, "part_": part}).first()
+        held, captured, released = (0, 0, 0) if row is None else (row.held_fen, row.captured_fen, row.released_fen)
         captured += captured_fen
         released += released_fen
         if row is None or captured < 0 or captured + released > held:
             raise InvariantError(f"{subject} {part}: {captured} captured + {released} released of {held} held fen")
-        self._conn.execute(update(s.hold).where(*where).values(captured_fen=captured, released_fen=released))
+        moved = {"subject_": subject, "part_": part, "captured_fen": captured, "released_fen": released}
+        self._conn.execute(_MOVE_HOLD, moved)
 
 
 def entry_digest(prev: bytes, row: Mapping[str, Any], lines: Sequence[tuple[str, int]]) -> bytes:
@@ -301,3 +296,14 @@ def entry_digest(prev: bytes, row: Mapping[str, Any], lines: Sequence[tuple[str,
 
 
 _CHAINED: Final = ("id", "key", "kind", "merchant", "order_id", "task", "piece", "at_ms", "causes", "zh", "en")
+
+_H = s.hold.c
+_BALANCE: Final = select(s.account.c.balance_fen).where(s.account.c.name == bindparam("name_"))
+_ENTRY: Final = select(s.entry.c.id).where(s.entry.c.key == bindparam("key_"))
+_HOLD: Final = select(s.hold).where(_H.subject == bindparam("subject_"), _H.part == bindparam("part_"))
+_MOVE_HOLD: Final = update(s.hold).where(_H.subject == bindparam("subject_"), _H.part == bindparam("part_"))
+_OPEN_PARTS: Final = (
+    select(_H.part, _H.held_fen - _H.captured_fen - _H.released_fen)
+    .where(_H.subject == bindparam("subject_"))
+    .order_by(_H.part)
+)

@@ -12,10 +12,25 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, RowMapping, create_engine, event, func, insert, select, text, update
+from sqlalchemy import (
+    Connection,
+    Engine,
+    Row,
+    RowMapping,
+    Table,
+    bindparam,
+    create_engine,
+    event,
+    func,
+    insert,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 
@@ -303,7 +318,10 @@ def open_store(url_or_path: str | Path, *, synchronous: str = "FULL") -> Store:
     if url.drivername in ("postgres", "postgresql"):
         url = url.set(drivername="postgresql+psycopg")
     if url.get_backend_name() == "sqlite":
-        options: dict[str, Any] = {"connect_args": {"timeout": WRITER_WAIT_MS / 1000, "check_same_thread": False}}
+        options: dict[str, Any] = {
+            "query_cache_size": 2000,
+            "connect_args": {"timeout": WRITER_WAIT_MS / 1000, "check_same_thread": False},
+        }
         engine = create_engine(url, pool_size=8, max_overflow=40, **options)
         writer = create_engine(url, pool_size=1, max_overflow=0, **options)
         for each, begin in ((engine, "BEGIN"), (writer, "BEGIN IMMEDIATE")):
@@ -316,22 +334,78 @@ def open_store(url_or_path: str | Path, *, synchronous: str = "FULL") -> Store:
     return store
 
 
-def upsert(conn: Connection, table: Any, keys: Sequence[str], values: Mapping[str, Any]) -> None:
+def upsert(conn: Connection, table: Table, keys: Sequence[str], values: Mapping[str, Any]) -> None:
     """Insert a row, or overwrite the one with the same keys."""
-    make = sqlite.insert if conn.dialect.name == "sqlite" else postgresql.insert
-    statement = make(table).values(**values)
-    rest = {name: value for name, value in values.items() if name not in keys}
-    elements = [table.c[name] for name in keys]
-    if rest:
-        conn.execute(statement.on_conflict_do_update(index_elements=elements, set_=rest))
-    else:
-        conn.execute(statement.on_conflict_do_nothing(index_elements=elements))
+    conn.execute(_upsert(conn.dialect.name, table, tuple(keys), tuple(values)), dict(values))
 
 
-def insert_once(conn: Connection, table: Any, values: Mapping[str, Any]) -> bool:
+def upsert_all(conn: Connection, table: Table, keys: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert or overwrite rows of the same columns."""
+    if rows:
+        conn.execute(_upsert(conn.dialect.name, table, tuple(keys), tuple(rows[0])), [dict(row) for row in rows])
+
+
+def insert_once(conn: Connection, table: Table, values: Mapping[str, Any]) -> bool:
     """Insert a row unless a unique key forbids it; True when it was new."""
-    make = sqlite.insert if conn.dialect.name == "sqlite" else postgresql.insert
-    return conn.execute(make(table).values(**values).on_conflict_do_nothing()).rowcount == 1
+    return conn.execute(_insert_once(conn.dialect.name, table), dict(values)).rowcount == 1
+
+
+def add(conn: Connection, table: Table, values: Mapping[str, Any]) -> None:
+    """Insert a row."""
+    conn.execute(_insert(table), dict(values))
+
+
+def add_all(conn: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert rows of the same columns."""
+    if rows:
+        conn.execute(_insert(table), [dict(row) for row in rows])
+
+
+def row_by_key(conn: Connection, table: Table, key: Any) -> Row[Any] | None:
+    """Return the row of a table by its first primary key column."""
+    return conn.execute(_select_by_key(table), {"key_": key}).first()
+
+
+def change_by_key(conn: Connection, table: Table, key: Any, values: Mapping[str, Any]) -> None:
+    """Change the row of a table by its first primary key column."""
+    conn.execute(_update_by_key(table), {"key_": key, **values})
+
+
+# Statements are built once: building one costs ten times what SQLite needs to run it.
+
+
+@cache
+def _insert(table: Table) -> Any:
+    return insert(table)
+
+
+@cache
+def _insert_once(dialect: str, table: Table) -> Any:
+    return _insert_of(dialect)(table).on_conflict_do_nothing()
+
+
+@cache
+def _upsert(dialect: str, table: Table, keys: tuple[str, ...], columns: tuple[str, ...]) -> Any:
+    statement = _insert_of(dialect)(table)
+    elements = [table.c[name] for name in keys]
+    rest = {name: statement.excluded[name] for name in columns if name not in keys}
+    if rest:
+        return statement.on_conflict_do_update(index_elements=elements, set_=rest)
+    return statement.on_conflict_do_nothing(index_elements=elements)
+
+
+@cache
+def _select_by_key(table: Table) -> Any:
+    return select(table).where(next(iter(table.primary_key.columns)) == bindparam("key_"))
+
+
+@cache
+def _update_by_key(table: Table) -> Any:
+    return update(table).where(next(iter(table.primary_key.columns)) == bindparam("key_"))
+
+
+def _insert_of(dialect: str) -> Any:
+    return sqlite.insert if dialect == "sqlite" else postgresql.insert
 
 
 def get_meta(conn: Connection, name: str, default: Any = None) -> Any:

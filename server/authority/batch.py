@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import Connection, Row, Table, func, select, update
 
 from server import schema as s
 from server import schema_trade as st
@@ -19,7 +19,7 @@ from server.authority.log_reading import Memory
 from server.installation import Server
 from server.ledger import About, Ledger
 from server.settings import Settings, read_settings
-from server.store import Store, insert_once, to_json, upsert
+from server.store import Store, add, change_by_key, insert_once, row_by_key, to_json, upsert
 from sync_core import limits
 from sync_core.facts import (
     DOCUMENT_OPENED,
@@ -218,7 +218,7 @@ class Batch:
     def notice(self, owner: str, code: str, subject: str, *, zh: str, en: str, fact: str = "") -> None:
         """Put something into an owner's inbox (I14)."""
         row = {"owner": owner, "code": code, "subject": subject, "zh": zh, "en": en, "fact": fact, "at_ms": self.now_ms}
-        self.conn.execute(insert(st.notice).values(**row))
+        self.add(st.notice, **row)
 
     def ask(
         self,
@@ -256,17 +256,19 @@ class Batch:
 
     # --- rows --------------------------------------------------------------------------------------------------------------
 
-    def row(self, table: Any, key: Any) -> Row[Any] | None:
+    def row(self, table: Table, key: Any) -> Row[Any] | None:
         """Return the row of a table by its first primary key column."""
-        column = next(iter(table.primary_key.columns))
-        return self.conn.execute(select(table).where(column == key)).first()
+        return row_by_key(self.conn, table, key)
 
-    def set(self, table: Any, key: Any, **values: Any) -> None:
+    def set(self, table: Table, key: Any, **values: Any) -> None:
         """Change the row of a table by its first primary key column."""
-        column = next(iter(table.primary_key.columns))
-        self.conn.execute(update(table).where(column == key).values(**values))
+        change_by_key(self.conn, table, key, values)
 
-    def put(self, table: Any, keys: Sequence[str], **values: Any) -> None:
+    def add(self, table: Table, **values: Any) -> None:
+        """Insert a row."""
+        add(self.conn, table, values)
+
+    def put(self, table: Table, keys: Sequence[str], **values: Any) -> None:
         """Insert or overwrite a row."""
         upsert(self.conn, table, keys, values)
 

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Row, func, insert, select, update
+from sqlalchemy import Row, func, select, update
 
 from server import commands as c
 from server import schema as s
@@ -131,7 +131,7 @@ def next_attempt(b: Batch, task: Row[Any], **changes: Any) -> Row[Any]:
         recall_seen=0, replaces=task.id, source="stall", piece=None, warehouse="",
     )  # fmt: skip
     values.update(changes)
-    b.conn.execute(insert(st.task).values(**values))
+    b.add(st.task, **values)
     b.set(st.wanted, task.wanted, task=new_id, attempt=newest + 1, status="ready")
     row = b.row(st.task, new_id)
     assert row is not None

@@ -14,7 +14,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Row, func, insert, or_, select
+from sqlalchemy import Row, func, or_, select
 
 from server import commands as c
 from server import schema_trade as st
@@ -219,38 +219,36 @@ def _want(b: Batch, order: Row[Any], line: LineToScreen, number: int, copy: int,
     code = line.code
     assert code is not None
     want = task_id(order.id, number)
-    b.conn.execute(
-        insert(st.wanted).values(
-            id=want,
-            order_id=order.id,
-            line=line.line,
-            merchant=order.merchant,
-            piece_no=number,
-            copy_no=copy,
-            status="ready",
-            task=want,
-            queued=order.number,
-        )  # fmt: skip
+    b.add(
+        st.wanted,
+        id=want,
+        order_id=order.id,
+        line=line.line,
+        merchant=order.merchant,
+        piece_no=number,
+        copy_no=copy,
+        status="ready",
+        task=want,
+        queued=order.number,
     )
-    b.conn.execute(
-        insert(st.task).values(
-            id=want,
-            wanted=want_of(want),
-            order_id=order.id,
-            attempt=1,
-            source="stock" if isinstance(answer, Stock) else "stall",
-            piece=answer.piece if isinstance(answer, Stock) else None,
-            stall_id=code.stall_id,
-            market=code.market,
-            floor=code.floor,
-            stall=code.stall,
-            style=code.style,
-            colour=code.colour or line.colour,
-            size=code.size or line.size,
-            quote_fen=code.quote_fen,
-            cap_fen=line.cap_fen,
-            status="ready",
-        )  # fmt: skip
+    b.add(
+        st.task,
+        id=want,
+        wanted=want_of(want),
+        order_id=order.id,
+        attempt=1,
+        source="stock" if isinstance(answer, Stock) else "stall",
+        piece=answer.piece if isinstance(answer, Stock) else None,
+        stall_id=code.stall_id,
+        market=code.market,
+        floor=code.floor,
+        stall=code.stall,
+        style=code.style,
+        colour=code.colour or line.colour,
+        size=code.size or line.size,
+        quote_fen=code.quote_fen,
+        cap_fen=line.cap_fen,
+        status="ready",
     )
     if isinstance(answer, Stock):
         b.set(st.piece, answer.piece, reserved=want)
@@ -324,27 +322,26 @@ def _store_order(b: Batch, shop: Row[Any], order: ShopOrder, digest: str) -> str
     number = int(get_meta(b.conn, "order_next", FIRST_ORDER))
     set_meta(b.conn, "order_next", number + 1)
     order_id = f"O{number}"
-    b.conn.execute(
-        insert(st.shop_order).values(
-            id=order_id,
-            number=number,
-            order_no=order.order_no,
-            shop=shop.name,
-            merchant=shop.merchant,
-            drop_ship=shop.drop_ship,
-            status="held",
-            buyer=order.buyer,
-            message=order.message,
-            remark=order.remark,
-            region=order.receiver.region,
-            courier=shop.courier,
-            refund_open=int(order.status == "refunding"),
-            digest=digest,
-            created_ms=b.now_ms,
-        )  # fmt: skip
+    b.add(
+        st.shop_order,
+        id=order_id,
+        number=number,
+        order_no=order.order_no,
+        shop=shop.name,
+        merchant=shop.merchant,
+        drop_ship=shop.drop_ship,
+        status="held",
+        buyer=order.buyer,
+        message=order.message,
+        remark=order.remark,
+        region=order.receiver.region,
+        courier=shop.courier,
+        refund_open=int(order.status == "refunding"),
+        digest=digest,
+        created_ms=b.now_ms,
     )
     for line in order.lines:
-        b.conn.execute(insert(st.order_line).values(order_id=order_id, **_line_row(line)))
+        b.add(st.order_line, order_id=order_id, **_line_row(line))
     keep_receiver(b.conn, order_id, parcel_of_order(order_id), order.receiver)
     return order_id
 

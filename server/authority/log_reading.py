@@ -107,8 +107,8 @@ class Memory:
         """Fold every subject that got a fact since the last call, and keep its state."""
         by_document: dict[str, list[str]] = {}
         for document, subject in sorted(self.touched):
-            if subject != "document":
-                by_document.setdefault(document, []).append(subject)
+            # The subject `document` too: replicas keep its row, and both ends are compared row by row (I15).
+            by_document.setdefault(document, []).append(subject)
         self.touched = set()
         for document, subjects in by_document.items():
             for start in range(0, len(subjects), SUBJECTS_AT_ONCE):

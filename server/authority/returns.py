@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from sqlalchemy import Row, func, insert, select
+from sqlalchemy import Row, func, select
 
 from server import commands as c
 from server import schema as s
@@ -91,11 +91,7 @@ def on_return_received(b: Batch, document: str, fact: PlacedFact) -> None:
     assert isinstance(body, kinds.ReturnReceived)
     known = b.row(st.expected_return, body.courier_no)
     if known is None:
-        b.conn.execute(
-            insert(st.expected_return).values(
-                courier_no=body.courier_no, document=document, received_ms=b.now_ms, shelf=body.shelf
-            )
-        )
+        b.add(st.expected_return, courier_no=body.courier_no, document=document, received_ms=b.now_ms, shelf=body.shelf)
         b.discrepancy(
             "return_unmatched", f"return:{body.courier_no}", PLATFORM, zh=f"退件 {body.courier_no} 对不上订单，放在 {body.shelf or '退件区'}",
             en=f"the return {body.courier_no} matches no order; it lies at {body.shelf or 'the returns desk'}", facts=[fact.id],
@@ -117,11 +113,7 @@ def on_inspected(b: Batch, document: str, fact: PlacedFact) -> None:
     code = first_id(fact.subjects, "piece") or ""
     piece = b.row(st.piece, code)
     if piece is None:
-        b.conn.execute(
-            insert(st.piece).values(
-                code=code, owner=PLATFORM, place="foreign", outcome="unexplained", **_described(body)
-            )
-        )
+        b.add(st.piece, code=code, owner=PLATFORM, place="foreign", outcome="unexplained", **_described(body))
         b.discrepancy(
             "foreign_piece",
             f"piece:{code}",
@@ -203,15 +195,14 @@ def open_trip(b: Batch, command: c.TripOpen) -> dict[str, Any]:
         .limit(1)
     ).scalar()
     b.open_document(document, owner=str(command.device), writers={command.device: "runner"})
-    b.conn.execute(
-        insert(st.trip).values(
-            id=trip_id,
-            document=document,
-            device=command.device,
-            warehouse=warehouse or "main",
-            day=day,
-            opened_ms=b.now_ms,
-        )
+    b.add(
+        st.trip,
+        id=trip_id,
+        document=document,
+        device=command.device,
+        warehouse=warehouse or "main",
+        day=day,
+        opened_ms=b.now_ms,
     )
     add_to_scope(b, command.device, [document])
     trip = b.row(st.trip, trip_id)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from sqlalchemy import Row, insert, select
+from sqlalchemy import Row, select
 
 from server import schema_trade as st
 from server.authority import waybills
@@ -38,18 +38,17 @@ def on_scanned_in(b: Batch, document: str, fact: PlacedFact) -> None:
     if piece is None:
         qr = body.qr
         task = b.row(st.task, qr.task) if qr is not None else None
-        b.conn.execute(
-            insert(st.piece).values(
-                code=code,
-                owner=PLATFORM,
-                place="in_cell" if body.cell else "inbound",
-                outcome="unexplained",
-                scanned_ms=b.now_ms,
-                task=qr.task if qr is not None else None,
-                order_id=task.order_id if task is not None else None,
-                wanted=task.wanted if task is not None else None,
-                price_fen=qr.price_fen if qr is not None else 0,
-            )  # fmt: skip
+        b.add(
+            st.piece,
+            code=code,
+            owner=PLATFORM,
+            place="in_cell" if body.cell else "inbound",
+            outcome="unexplained",
+            scanned_ms=b.now_ms,
+            task=qr.task if qr is not None else None,
+            order_id=task.order_id if task is not None else None,
+            wanted=task.wanted if task is not None else None,
+            price_fen=qr.price_fen if qr is not None else 0,
         )
         if task is not None:
             waybills.obtain(b, task.order_id)

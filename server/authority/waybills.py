@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from sqlalchemy import Row, insert, select
+from sqlalchemy import Row, select
 
 from server import schema_trade as st
 from server.authority.batch import Batch, warehouse_document
@@ -93,7 +93,7 @@ def _parcel(b: Batch, order: Row[Any]) -> Row[Any]:
     parcel_id = parcel_of_order(order.id)
     row = b.row(st.parcel, parcel_id)
     if row is None:
-        b.conn.execute(insert(st.parcel).values(id=parcel_id, order_id=order.id, status="open"))
+        b.add(st.parcel, id=parcel_id, order_id=order.id, status="open")
         row = b.row(st.parcel, parcel_id)
         assert row is not None
     return row
