@@ -169,7 +169,7 @@ class Node:
             link=self.link.state(),
             signal=self.link.enabled,
             waiting=self.replica.waiting(),
-            needs_person=self.needs_person() + sum(1 for state in states if state.reason is not None),
+            needs_person=self.needs_person(),
             printers=states,
             disk_full=self._disk_full,
         )

@@ -198,7 +198,7 @@ class SpoolPrinters:
             if not address:
                 await self._restart[name].wait()
                 continue
-            profile = PROFILES_BY_USE[name, language]
+            profile = profile_of(name, address, language)
             spooler = Spooler(
                 printer=name,
                 profile=profile,
@@ -219,6 +219,12 @@ class SpoolPrinters:
                 # The row moved under the worker (a label was cancelled), or a bug: start over from the rows, never stop a pick.
                 _log.warning("the worker of printer %s starts over: %r", name, fault)
                 await asyncio.sleep(0.2)
+
+
+def profile_of(printer: str, address: str, language: str) -> PrinterProfile:
+    """Return what the chosen printer can do; a folder answers no questions."""
+    profile = PROFILES_BY_USE[printer, language]
+    return profile.model_copy(update={"has_status": False}) if address.startswith("file:") else profile
 
 
 def open_transport(address: str, profile: PrinterProfile) -> Transport:

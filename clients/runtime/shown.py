@@ -56,3 +56,8 @@ def day(at_ms: int) -> str:
 def tail(number: str, count: int = 4) -> str:
     """Return the last characters of a long number, as people say it aloud."""
     return number[-count:]
+
+
+def first_words(sentence: str) -> str:
+    """Return what is wrong without what to do: the words before the first colon, for a place with little room."""
+    return sentence.partition("：")[0].partition(": ")[0]

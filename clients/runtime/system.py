@@ -129,9 +129,19 @@ class HttpDoor:
         if answer.status_code >= 500 or answer.status_code == 429:
             raise RetryableError(f"the server answered {answer.status_code}")
         if answer.status_code >= 400:
-            code = str(value.get("code") or f"server.{answer.status_code}")
-            raise RefusedError(code, str(value.get("message") or value.get("detail") or value.get("en") or code))
+            raise ServerSaysNoError(answer.status_code, value)
         return value
+
+
+class ServerSaysNoError(RefusedError):
+    """The server refused, with its own words in both languages where it gave them."""
+
+    def __init__(self, status: int, value: Mapping[str, Json]) -> None:
+        code = str(value.get("code") or f"server.{status}")
+        zh, en = value.get("zh"), value.get("en")
+        super().__init__(code, str(en or value.get("message") or code))
+        self.zh = zh if isinstance(zh, str) else None
+        self.en = en if isinstance(en, str) else None
 
 
 def token_message(device: int, nonce: str) -> bytes:

@@ -118,6 +118,7 @@ class Frame:
         self._templates.filters["yuan"] = shown.yuan
         self._templates.filters["clock"] = shown.clock
         self._templates.filters["day"] = shown.day
+        self._templates.filters["first_words"] = shown.first_words
         self._templates.filters["tail"] = shown.tail
 
     def language(self) -> Language:

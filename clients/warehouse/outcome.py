@@ -67,7 +67,10 @@ class Outcome:
 
     def more(self, language: Language) -> str:
         """Return the sentence below them."""
-        return say(language, f"scan.{self.word}.more", **self.parts)
+        parts = dict(self.parts)
+        if "why" in parts:
+            parts["why"] = say(language, f"parked.{parts['why']}")
+        return say(language, f"scan.{self.word}.more", **parts)
 
     def as_json(self) -> dict[str, Json]:
         """Return what a program gets."""

@@ -16,7 +16,6 @@ from clients.warehouse.receivers import open_receiver
 from clients.warehouse.wall import Order, find_waybill, read_order
 from sync_core.errors import RefusedError
 from trade import kinds
-from trade.words import PARCEL_HOLDS, say
 
 
 def pack(node: Node, order: Order) -> Outcome:
@@ -28,14 +27,11 @@ def pack(node: Node, order: Order) -> Outcome:
     about = {"order": order.id, "parcel": order.parcel, "cell": order.cell or None, "count": order.count}
     parts = {"cell": order.cell or "—", "count": order.count}
     if waybill is None:
-        reason = say(PARCEL_HOLDS, parcel["held"]) or say(PARCEL_HOLDS, "no_number")
-        why_en = say(PARCEL_HOLDS, parcel["held"], "en") or say(PARCEL_HOLDS, "no_number", "en")
-        parked = {**about, "parked": parcel["held"] or "no_number"}
-        return Outcome(word="complete_waits", parts={**parts, "why": f"{reason} {why_en}"}, answer=parked)
+        why = parcel["held"] or "no_number"
+        return Outcome(word="complete_waits", parts={**parts, "why": why}, answer={**about, "parked": why})
     receiver = open_receiver(node, order.parcel, waybill)
     if receiver is None:
-        parked = {**about, "parked": "no_key"}
-        return Outcome(word="complete_waits", parts={**parts, "why": "等收件地址 receiver's key"}, answer=parked)
+        return Outcome(word="complete_waits", parts={**parts, "why": "no_key"}, answer={**about, "parked": "no_key"})
     codes = list(order.view.codes)
     packed = kinds.ParcelPacked(waybill_no=waybill["waybill_no"], pieces=codes)
     printed = kinds.WaybillPrinted(waybill_no=waybill["waybill_no"], copy_no=1)

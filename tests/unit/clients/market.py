@@ -13,7 +13,7 @@ from typing import Any, Literal
 import httpx
 
 from clients.field.main import CLIENT as FIELD
-from clients.runtime.launch import build_routes
+from clients.runtime.launch import DATABASE, KEY, build_routes
 from clients.runtime.node import Node
 from clients.runtime.ports import LinkState
 from clients.runtime.printing import SpoolPrinters
@@ -25,7 +25,7 @@ from sync_core import gate
 from sync_core.errors import RetryableError
 from sync_core.facts import Envelope, Fact, Json, encode_payload
 from sync_core.gate import Run
-from sync_core.identity import Ed25519Signer
+from sync_core.identity import Ed25519Signer, open_signer
 from sync_core.replica import Replica
 from trade import kinds
 from trade.projections import MARKET_DAY
@@ -188,8 +188,8 @@ def open_bench(folder: Path, *, client: Literal["field", "warehouse"], server: S
     number = DEVICE if client == "field" else TERMINAL
     server = server or Server()
     clock, link, door = SetClock(), NoLink(), Door()
-    replica = Replica.open(folder / "replica.db", MARKET_DAY, synchronous="OFF")
-    signer = Ed25519Signer(bytes([number % 256] * 32))
+    replica = Replica.open(folder / DATABASE, MARKET_DAY, synchronous="OFF")
+    signer = open_signer(folder / KEY)
     replica.use_key(signer)
     if replica.number is None:
         replica.enrol(number=number, server_key=server.public_key, certificate={"number": number})

@@ -6,6 +6,7 @@ import base64
 import json
 from typing import Any
 
+import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from clients.warehouse.receivers import fetch_keys
@@ -348,8 +349,6 @@ async def test_killed_between_scan_and_waybill_leaves_neither(warehouse: Bench, 
 
     await single(warehouse)
     monkeypatch.setattr(warehouse.printers, "enqueue", cut)
-    try:
+    with pytest.raises(PowerCutError):
         await warehouse.post("/scan", code=code(1))
-    except PowerCutError:
-        pass
     assert (warehouse.facts(), warehouse.count("print_job")) == (0, 0)

@@ -1,0 +1,91 @@
+"""The picker's main path on a phone-sized screen, with the server down."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser import days
+from tests.browser.conftest import Open, sign_in
+from tests.unit.clients.market import PIN
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture
+def phone(open_client: Open) -> Page:
+    page = open_client("field", days.pickers_morning)
+    sign_in(page, PIN)
+    return page
+
+
+def test_one_tap_buys_and_what_waits_is_said_at_once(phone: Page) -> None:
+    expect(phone.locator("#bar")).to_contain_text("全部已同步")
+    phone.click('[data-task="T1-1"] button.buy')
+    expect(phone.locator('[data-task="T1-1"]')).to_have_attribute("data-status", "bought")
+    expect(phone.locator("#bar")).to_contain_text("1 笔未同步")
+    expect(phone.locator("#bar")).to_contain_text("离线")
+    phone.click(".undo button.warn")
+    expect(phone.locator('[data-task="T1-1"]')).to_have_attribute("data-status", "wanted")
+
+
+def test_a_group_is_bought_in_part_and_the_rest_is_answered(phone: Page) -> None:
+    phone.click('[data-task="T3-1"] a.what')
+    phone.click("#pad .choices .pick:has-text('2')")
+    phone.click("#pad .pad-go")
+    expect(phone.locator('[data-task="T3-1"]')).to_have_attribute("data-status", "bought")
+    expect(phone.locator('[data-task="T3-3"]')).to_have_attribute("data-status", "wanted")
+    phone.click('[data-task="T3-3"] a:has-text("无货")')
+    phone.click("button[value=out_of_stock]")
+    expect(phone.locator('[data-task="T3-3"]')).to_contain_text("无货")
+
+
+def test_e8_a_slipped_digit_is_asked_about_and_e6_a_dear_price_is_bounced(phone: Page) -> None:
+    phone.click('[data-task="T4-1"] a.what')
+    for key in ("1", "2", "8", "5"):
+        phone.click(f"#pad [data-key='{key}']")
+    phone.click("#pad .pad-go")
+    expect(phone.locator(".verdict")).to_contain_text("像多按了一位")
+    phone.click("a:has-text('返回')")
+    phone.click('[data-task="T4-1"] a.what')
+    phone.fill("#pad input[name=price]", "135")
+    phone.click("#pad .pad-go")
+    expect(phone.locator(".verdict")).to_contain_text("超过上限")
+    phone.click("button:has-text('退回商家改价')")
+    expect(phone.locator('[data-task="T4-1"]')).to_contain_text("已退回商家")
+
+
+def test_r41_search_by_initials_leaves_what_fits(phone: Page) -> None:
+    phone.fill("[data-search]", "hs")
+    expect(phone.locator('[data-task="T2-2"]')).to_be_visible()
+    expect(phone.locator('[data-task="T4-1"]')).to_have_count(0)
+    phone.fill("[data-search]", "")
+    expect(phone.locator('[data-task="T4-1"]')).to_be_visible()
+
+
+def test_the_label_is_on_paper_and_a_reprint_is_the_same_code(phone: Page) -> None:
+    phone.click('[data-task="T1-1"] button.buy')
+    phone.click(".undo button:has-text('重打')")
+    phone.goto(phone.url.rsplit("/", 1)[0] + "/printer")
+    expect(phone.locator(".job")).to_have_count(2)
+    expect(phone.locator(".job").first).to_contain_text("第 2 张")
+    expect(phone.locator(".job.sent, .job.printed")).to_have_count(2)
+
+
+def test_english_by_the_switch(phone: Page) -> None:
+    phone.click("#tabs a:has-text('更多')")
+    phone.click("button:has-text('English')")
+    phone.click("#tabs a:has-text('Tasks')")
+    expect(phone.locator('[data-task="T1-1"] button.buy')).to_contain_text("Buy")
+
+
+def test_targets_are_large_enough_for_a_thumb_and_nothing_is_cut_off(phone: Page) -> None:
+    for path in ("/tasks", "/task/T3-1", "/task/T1-1", "/settings", "/printer", "/inbox", "/waiting"):
+        phone.goto(phone.url.split("/", 3)[0] + "//" + phone.url.split("/", 3)[2] + path)
+        small = phone.evaluate(
+            "() => [...document.querySelectorAll("
+            "'button, a.button, a.what, .pick span, input:not([type=hidden]):not([type=radio]), #tabs a')]"
+            ".map(e => [e.innerText || e.name, e.getBoundingClientRect()]).filter(([, r]) => r.width && r.height < 55.5).map(([t]) => t)"
+        )
+        assert small == [], path
+        assert phone.evaluate("() => document.documentElement.scrollWidth <= innerWidth"), path
