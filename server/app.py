@@ -35,6 +35,10 @@ class ServerSettings:
     """Origins like `http://127.0.0.1:8800`, or `http://127.0.0.1:*`: the demo's page shows ours side by side."""
 
 
+PARTS = (health, device_api, reading, sign_in, imports, merchant, platform, platform_people)
+"""Modules with a `router`; tests walk them, so that no form goes unguarded."""
+
+
 def create_app(settings: ServerSettings) -> FastAPI:
     """Return the application for a data folder that `nahuo init` made."""
 
@@ -46,7 +50,7 @@ def create_app(settings: ServerSettings) -> FastAPI:
     app = FastAPI(title="Nahuo", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     app.add_middleware(Guard, embedders=settings.embedders, import_paths=imports.IMPORT_PATHS)
     add_problem_pages(app)
-    for part in (health, device_api, reading, sign_in, imports, merchant, platform, platform_people):
+    for part in PARTS:
         app.include_router(part.router)
     app.add_api_websocket_route("/sync", sync)
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")

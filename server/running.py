@@ -124,7 +124,8 @@ def show_outcome(command: int, kind: str, outcome: Mapping[str, Any]) -> Shown:
     """Return an outcome in words: what was done, or why nothing was."""
     if outcome.get("ok"):
         done = words.DONE.get(kind, words.Word("办好了。", "Done."))
-        return Shown(command=command, state="done", zh=done.zh, en=done.en, result=dict(outcome))
+        more = words.done_detail(kind, outcome)
+        return Shown(command=command, state="done", zh=done.zh + more.zh, en=done.en + more.en, result=dict(outcome))
     message = str(outcome.get("message", ""))
     zh, slash, en = message.partition(" / ")
     return Shown(

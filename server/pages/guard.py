@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -46,12 +47,7 @@ class Guard:
         if refused is not None:
             await refused(scope, receive, self._with_headers(scope, send))
             return
-        body = _Bounded(receive, at_most)
-        try:
-            await self._app(scope, body.receive, self._with_headers(scope, send))
-        except BodyTooLongError:
-            answer = PlainTextResponse(f"内容太大，最多 {at_most // 1024} KiB。 Too long.\n", 413)
-            await answer(scope, receive, self._with_headers(scope, send))
+        await self._app(scope, _Bounded(receive, at_most).receive, self._with_headers(scope, send))
 
     def _refuse(self, scope: Scope, headers: Headers, at_most: int) -> PlainTextResponse | None:
         if scope["method"] not in METHODS:
@@ -90,8 +86,11 @@ class Guard:
         return sending
 
 
-class BodyTooLongError(Exception):
+class BodyTooLongError(HTTPException):
     """A body without a length grew beyond its limit."""
+
+    def __init__(self) -> None:
+        super().__init__(413)
 
 
 class _Bounded:

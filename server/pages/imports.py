@@ -90,7 +90,7 @@ def report_of(result: Mapping[str, Any], *, refused: bool, zh: str = "", en: str
             one.setdefault(key, "")
     if refused and not problems:
         problems = [{"file": "", "row": "", "column": "", "zh": zh, "en": en, "fix_zh": "", "fix_en": ""}]
-    counts = {key: result.get(key, 0) for key in ("created", "unchanged", "changed")}
+    counts = {key: result.get(key, 0) for key in ("new", "unchanged", "changed", "skipped")}
     return {**counts, "problems": problems, "refused": refused}
 
 

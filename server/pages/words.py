@@ -275,3 +275,34 @@ DONE: Mapping[str, Word] = {
     "courier.range_added": Word("号段已添加。", "The range was added."),
     "stall.listed": Word("档口已保存。", "The stall was saved."),
 }
+
+
+def done_detail(kind: str, outcome: Mapping[str, object]) -> Word:
+    """What a carried-out command says in numbers, after its own words."""
+
+    def number(name: str) -> int:
+        value = outcome.get(name)
+        return value if isinstance(value, int) else 0
+
+    match kind:
+        case "topup" if not outcome.get("booked", True):
+            return Word(
+                "这个流水号以前登记过，没有再记。", " This reference was recorded before and did not count again."
+            )
+        case "topup" if number("orders_gone_on"):
+            count = number("orders_gone_on")
+            return Word(f"{count} 单等钱的订单已放行。", f" {count} orders that waited for money go on.")
+        case "routes.assign":
+            count = number("tasks")
+            return Word(f"共 {count} 件。", f" {count} pieces in all.")
+        case "order.close" if number("pieces_out"):
+            count = number("pieces_out")
+            return Word(f"{count} 件还在手机上。", f" {count} pieces are still out.")
+        case "return.expected" | "trip.open":
+            count = number("pieces")
+            return Word(f"{count} 件。", f" {count} pieces.")
+        case "courier.range_added" if number("parcels_served"):
+            count = number("parcels_served")
+            return Word(f"{count} 个等单号的包裹已取到面单。", f" {count} waiting parcels have their waybill.")
+        case _:
+            return Word("", "")

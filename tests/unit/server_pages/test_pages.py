@@ -107,7 +107,9 @@ def test_another_merchants_order_does_not_exist_for_me(traded: Traded) -> None:
 
 
 def test_a_command_of_another_person_is_not_shown(traded: Traded) -> None:
-    answer = traded["owner"].post("/merchant/settings", shop="店M1", tolerance="1.50")
+    answer = traded["owner"].post(
+        "/merchant/settings", shop="店M1", tolerance="1.50", drop_ship="yes", hold_messages="yes"
+    )
     number = re.search(r"done=(\d+)", answer.headers["location"])
     assert number is not None
     assert 'id="outcome"' in traded["owner"].get(f"/merchant/settings?done={number[1]}").text
