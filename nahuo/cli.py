@@ -207,7 +207,7 @@ def _json_flag(parser: argparse.ArgumentParser) -> None:
 
 
 def _run_init(chosen: argparse.Namespace) -> int:
-    from nahuo.serving import init_folder
+    from nahuo.founding import init_folder
 
     password = chosen.password or os.environ.get("NAHUO_PASSWORD") or _ask_password()
     init_folder(chosen.data, admin=chosen.admin, password=password, zone=chosen.zone, database=chosen.database)

@@ -1,4 +1,4 @@
-"""`nahuo init` and `nahuo server`: make a server's folder, and serve it until it is told to stop.
+"""`nahuo server`: serve a folder until told to stop.
 
 The socket is opened before anything else, so that a taken port is told in one line; the line "server ready" is printed when the first
 request would be answered. WebSocket limits are the engine's own: a frame larger than any honest one ends the connection before it is
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-import time
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -18,39 +18,16 @@ import uvicorn
 from fastapi import FastAPI
 
 from server.app import ServerSettings, create_app
-from server.auth import PLATFORM, Accounts, WebRole
-from server.installation import KEY, init_server
+from server.installation import KEY
 from sync_core import limits
 from sync_core.errors import RefusedError
 
 STOP_SECONDS: Final = 5
 KEEP_ALIVE_SECONDS: Final = 20
 BACKLOG: Final = 512
-
-
-def init_folder(data: Path, *, admin: str, password: str, zone: str, database: str | None) -> None:
-    """Make a server's folder with its key, time zone and first administrator.
-
-    Raises:
-        RefusedError: the zone is unknown, the folder was made before, or name or password cannot be so.
-    """
-    _check_zone(zone)
-    if (data / KEY).exists():
-        raise RefusedError("init.exists", f"{data} was made before: nahuo server --data {data}")
-    now_ms = time.time_ns() // 1_000_000
-    server = init_server(data, database=database, zone=zone, now_ms=now_ms)
-    try:
-        accounts = Accounts(server.store.engine)
-        accounts.create_tables()
-        accounts.add(
-            name=admin, shown_name=admin, password=password, role=WebRole.ADMIN, organisation=PLATFORM, now_ms=now_ms
-        )
-    except BaseException:
-        # Half an installation would refuse the next try; nothing was said under this key yet.
-        (data / KEY).unlink(missing_ok=True)
-        raise
-    finally:
-        server.store.close()
+SWITCH_SECONDS: Final = 0.0005
+"""How long a busy thread keeps another waiting. Python's own 5 ms would be paid again for every row read and every frame sent while the
+authority decides."""
 
 
 def serve_folder(data: Path, *, host: str, port: int, database: str | None, embedders: tuple[str, ...] = ()) -> None:
@@ -65,6 +42,7 @@ def serve_folder(data: Path, *, host: str, port: int, database: str | None, embe
             "server.no_folder", f"{data} is no server's folder yet: nahuo init --data {data} --admin NAME"
         )
     app = create_app(ServerSettings(data=data, database=database, embedders=embedders))
+    sys.setswitchinterval(SWITCH_SECONDS)
     with _listen(host, port) as listener:
         asyncio.run(_serve(app, listener))
 
@@ -115,12 +93,3 @@ def _listen(host: str, port: int) -> socket.socket:
         ) from error
     listener.listen(BACKLOG)
     return listener
-
-
-def _check_zone(zone: str) -> None:
-    from zoneinfo import ZoneInfo
-
-    try:
-        ZoneInfo(zone)
-    except (ValueError, OSError) as error:
-        raise RefusedError("init.zone", f"there is no time zone {zone}: write it like Asia/Shanghai") from error

@@ -35,45 +35,67 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A server's folder as `nahuo init` makes it."""
-    done = nahuo("init", "--data", tmp_path / "server", "--admin", "wang", "--password", PASSWORD)
+def found(parent: Path) -> Path:
+    """Return a server's folder as `nahuo init` makes it."""
+    done = nahuo("init", "--data", parent / "server", "--admin", "wang", "--password", PASSWORD)
     assert done.returncode == 0, done.stderr
-    return tmp_path / "server"
+    return parent / "server"
 
 
-@pytest.fixture
-def server(folder: Path) -> Iterator[Actor]:
-    """The server of that folder, running."""
-    arguments = ["server", "--data", str(folder), "--port", str(free_port())]
-    actor = Actor(name="server", arguments=arguments, log=folder.parent / "server.log")
+def start(folder: Path, port: int) -> Actor:
+    """Return the server of that folder, running, with a merchant and his shop made the first time."""
+    actor = Actor(
+        name="server",
+        arguments=["server", "--data", str(folder), "--port", str(port)],
+        log=folder.parent / "server.log",
+    )
     actor.start()
     actor.wait()
-    yield actor
-    actor.stop()
+    return actor
 
 
-@pytest.fixture
-def desk(server: Actor) -> Iterator[Desk]:
-    """The administrator, signed in, with a merchant and his shop made."""
+def open_shop(server: Actor) -> None:
+    """Make a merchant with money and a shop."""
     admin = Desk(server.url, name="wang", password=PASSWORD)
     admin.sign_in()
     admin.need("/platform/merchants", id="xiaoman", name="小满")
     admin.need("/platform/merchants/xiaoman/shops", shop=SHOP, courier="中通快递")
     admin.need("/platform/merchants/xiaoman/top-up", amount="5000", key="bank-1", note="")
-    yield admin
     admin.close()
 
 
-def test_the_server_answers_and_ends_when_told(server: Actor) -> None:
-    assert httpx.get(f"{server.url}/api/health", trust_env=False).json() == {"ok": True}
-    assert server.process is not None
-    server.process.send_signal(signal.SIGTERM)
-    assert server.process.wait(15) == 0
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder whose server is only looked at."""
+    return found(tmp_path_factory.mktemp("looked-at"))
 
 
-def test_a_taken_port_is_said_in_one_line(server: Actor, folder: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def server(folder: Path) -> Iterator[Actor]:
+    """Its server, running, with a shop."""
+    actor = start(folder, 0)
+    open_shop(actor)
+    yield actor
+    actor.stop()
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[Actor]:
+    """A server of the test's own, running, with a shop: `own.log.parent / "server"` is its folder."""
+    actor = start(found(tmp_path), free_port())
+    open_shop(actor)
+    yield actor
+    actor.stop()
+
+
+def test_the_server_answers_and_ends_when_told(own: Actor) -> None:
+    assert httpx.get(f"{own.url}/api/health", trust_env=False).json() == {"ok": True}
+    assert own.process is not None
+    own.process.send_signal(signal.SIGTERM)
+    assert own.process.wait(15) == 0
+
+
+def test_a_taken_port_is_said_in_one_line(server: Actor, folder: Path) -> None:
     port = server.url.rpartition(":")[2]
     done = nahuo("server", "--data", folder, "--port", port)
     assert done.returncode == 1
@@ -103,7 +125,7 @@ def test_init_refuses_and_can_be_tried_again(tmp_path: Path, words: tuple[str, .
     assert nahuo("init", "--data", tmp_path / "s", "--admin", "wang", "--password", PASSWORD).returncode == 0
 
 
-@pytest.mark.usefixtures("desk")
+@pytest.mark.usefixtures("server")
 def test_import_from_the_command_line(folder: Path) -> None:
     pair = (WRONG / "good-ExportOrderList.csv", WRONG / "good-ExportOrderDetailList.csv")
     first = nahuo("import", "--data", folder, "--shop", SHOP, *pair)
@@ -117,33 +139,31 @@ def test_import_from_the_command_line(folder: Path) -> None:
     assert "export it again" in wrong.stdout
 
 
-@pytest.mark.usefixtures("desk")
-def test_an_import_left_while_the_server_is_down_is_read_once_when_it_runs(server: Actor, folder: Path) -> None:
+def test_an_import_left_while_the_server_is_down_is_read_once_when_it_runs(own: Actor, tmp_path: Path) -> None:
     pair = (EXAMPLES / "ExportOrderList-2026-11-20.csv", EXAMPLES / "ExportOrderDetailList-2026-11-20.csv")
-    server.kill()
-    left = nahuo("import", "--data", folder, "--shop", SHOP, "--wait", "0", *pair)
+    own.kill()
+    left = nahuo("import", "--data", tmp_path / "server", "--shop", SHOP, "--wait", "0", *pair)
     assert "left for the server" in left.stdout
-    server.start()
-    server.wait()
-    again = nahuo("import", "--data", folder, "--shop", SHOP, *pair)
+    own.start()
+    own.wait()
+    again = nahuo("import", "--data", tmp_path / "server", "--shop", SHOP, *pair)
     assert again.stdout.startswith("0 orders new, 0 changed, "), again.stdout
     for _ in range(2):
-        server.kill()
-        server.start()
-        server.wait()
-    verdict = nahuo("verify", folder, "--json")
+        own.kill()
+        own.start()
+        own.wait()
+    verdict = nahuo("verify", tmp_path / "server", "--json")
     assert verdict.returncode == 0, verdict.stdout
     assert json.loads(verdict.stdout)["ok"] is True
 
 
-@pytest.mark.usefixtures("desk")
-def test_backup_of_a_running_server_restores_under_a_new_number(server: Actor, folder: Path, tmp_path: Path) -> None:
-    backup = nahuo("backup", "--data", folder, "--to", tmp_path / "b.tar")
+def test_backup_of_a_running_server_restores_under_a_new_number(own: Actor, tmp_path: Path) -> None:
+    backup = nahuo("backup", "--data", tmp_path / "server", "--to", tmp_path / "b.tar")
     assert backup.returncode == 0, backup.stderr
     restored = tmp_path / "restored"
     assert nahuo("restore", "--from", tmp_path / "b.tar", "--data", restored).returncode == 0
     assert not (restored / "install.token").exists()
-    server.stop()
+    own.stop()
     again = Actor(
         name="restored", arguments=["server", "--data", str(restored), "--port", "0"], log=tmp_path / "restored.log"
     )
@@ -160,7 +180,7 @@ def test_backup_of_a_running_server_restores_under_a_new_number(server: Actor, f
     assert (status["kind"], status["name"]) == ("server", "number 1")
 
 
-@pytest.mark.usefixtures("desk")
+@pytest.mark.usefixtures("server")
 def test_status_and_verify_of_a_running_server(folder: Path) -> None:
     status = nahuo("status", "--data", folder)
     assert status.returncode == 0, status.stderr
