@@ -29,7 +29,6 @@ from printer.profiles import (
 )
 from printer.spooler import Spooler
 from printer.template import LabelTemplate, render_template
-from printer.transports.ble import BleTransport
 from printer.transports.file import FileTransport
 from printer.transports.port import Transport
 from printer.transports.tcp import DEFAULT_PORT, TcpTransport
@@ -244,6 +243,9 @@ def open_transport(address: str, profile: PrinterProfile) -> Transport:
         case "file" if rest:
             return FileTransport(Path(rest.removeprefix("//")))
         case "ble" if rest:
+            # Only a device with a Bluetooth printer pays for loading its stack.
+            from printer.transports.ble import BleTransport
+
             return BleTransport(profile, address=rest.removeprefix("//"))
         case _:
             pass
