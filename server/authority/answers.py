@@ -335,24 +335,22 @@ def _want(task: Row[Any], wanted: Row[Any], order: Row[Any]) -> Want:
 def _say_verdict(
     b: Batch, document: str, fact: PlacedFact, decision: AnswerDecision, task: Row[Any], order: Row[Any]
 ) -> None:
+    told: tuple[str, str, str] | None = None
     match decision:
         case Accepted(next=then, on_day=on_day):
             verdict = kinds.AnswerVerdict(fact=fact.id, outcome="accepted", next=then, on_day=on_day)
         case Overruled():
             verdict = kinds.AnswerVerdict(fact=fact.id, outcome="overruled")
-            b.notice(
-                PLATFORM,
-                "answer_overruled",
-                f"task:{task.id}",
-                zh="已有人买到，无货记录保留为观察",
-                en="somebody bought it: the answer is kept as an observation",
-                fact=fact.id,
-            )
+            told = ("answer_overruled", "已有人买到，无货记录保留为观察", "somebody bought it: the answer is kept as an observation")
         case TooLate():
             verdict = kinds.AnswerVerdict(fact=fact.id, outcome="too_late")
-    if b.once(document, fact.id, kinds.AnswerVerdict.KIND, verdict.model_dump(mode="json")):
-        warehouse = warehouse_document(order.warehouse) if order.warehouse else None
-        b.say_to([document, warehouse], verdict.about(f"task:{task.id}"))
+            told = ("answer_too_late", "任务已撤回，回答保留为观察", "the task was withdrawn before: the answer is kept as an observation")
+    if not b.once(document, fact.id, kinds.AnswerVerdict.KIND, verdict.model_dump(mode="json")):
+        return
+    if told is not None:
+        b.notice(PLATFORM, told[0], f"task:{task.id}", zh=told[1], en=told[2], fact=fact.id)
+    warehouse = warehouse_document(order.warehouse) if order.warehouse else None
+    b.say_to([document, warehouse], verdict.about(f"task:{task.id}"))
 
 
 def _rows(b: Batch, fact: PlacedFact) -> tuple[Row[Any] | None, Row[Any] | None, Row[Any] | None]:
