@@ -113,6 +113,19 @@ async def token(request: Request, asked: TokenAsked) -> Response:
     return frame.as_json({"token": issue_token(running.server.secret, asked.device, now_ms=now_ms)})
 
 
+@router.post("/device/renumber")
+async def renumber(request: Request, asked: RenumberAsked) -> Response:
+    """Allot another number to a restored or copied device, which shows that it holds the old number's key by its token."""
+    running = _running(request)
+    bearer = read_token(running.server.secret, frame.bearer(request) or "", now_ms=running.clock_ms())
+    if bearer is None or bearer.documents is not None:
+        return _refused(401, "token", "设备的凭证不对或过期了。", "The device's token is wrong or too old.")
+    if asked.alg != "ed25519":
+        return _refused(422, "enrol.alg", "不认识这种密钥。", "This kind of key is not known.")
+    command = commands.DeviceRenumber(device=bearer.device, public_key=asked.public_key)
+    return _told(await running.carry_out(command, by=f"device:{bearer.device}"))
+
+
 @router.post("/keys")
 async def keys(request: Request, asked: KeysAsked) -> Response:
     """Keys of parcels' receivers, for warehouse terminals only; a revoked one gets none (D18)."""

@@ -14,6 +14,10 @@ class Rate:
         self._count, self._window_ms = count, window_ms
         self._asked: dict[str, deque[int]] = {}
 
+    def forget(self) -> None:
+        """Count from nothing again."""
+        self._asked.clear()
+
     def allow(self, key: str, now_ms: int) -> bool:
         """True when `key` may ask now; counts it if so."""
         asked = self._asked.get(key)

@@ -33,8 +33,14 @@ def accounts(tmp_path: Path) -> Iterator[Accounts]:
 
 def sign_in(
     accounts: Accounts, password: str = "right-pass", *, name: str = "li", address: str = "a", now_ms: int = NOW
-):  # type: ignore[no-untyped-def]
+) -> SignedIn | WrongPassword | Throttled:
     return accounts.sign_in(name, password, address=address, now_ms=now_ms)
+
+
+def signed_in(accounts: Accounts) -> SignedIn:
+    opened = sign_in(accounts)
+    assert isinstance(opened, SignedIn)
+    return opened
 
 
 def test_the_right_password_opens_a_session_and_names_are_not_case_sensitive(accounts: Accounts) -> None:
@@ -55,7 +61,7 @@ def test_a_wrong_pair_is_refused_without_saying_which_half(accounts: Accounts, n
 
 
 def test_the_database_holds_no_token_and_no_password(accounts: Accounts) -> None:
-    opened = sign_in(accounts)
+    opened = signed_in(accounts)
     with accounts._engine.connect() as conn:
         stored = bytes(conn.execute(select(auth_session.c.token_digest)).scalar_one())
         row = conn.exec_driver_sql("select password_hash from auth_account").scalar_one()
@@ -64,13 +70,13 @@ def test_the_database_holds_no_token_and_no_password(accounts: Accounts) -> None
 
 
 def test_sign_out_kills_the_session_on_the_server(accounts: Accounts) -> None:
-    opened = sign_in(accounts)
+    opened = signed_in(accounts)
     accounts.sign_out(opened.token)
     assert accounts.session(opened.token, now_ms=NOW) is None
 
 
 def test_an_idle_session_expires_and_use_keeps_it(accounts: Accounts) -> None:
-    opened = sign_in(accounts)
+    opened = signed_in(accounts)
     almost = NOW + auth.SESSION_IDLE_MS - 1
     assert accounts.session(opened.token, now_ms=almost) is not None
     assert accounts.session(opened.token, now_ms=almost + auth.SESSION_IDLE_MS) is not None
@@ -79,7 +85,7 @@ def test_an_idle_session_expires_and_use_keeps_it(accounts: Accounts) -> None:
 
 
 def test_a_session_ends_after_a_week_however_much_it_is_used(accounts: Accounts) -> None:
-    opened = sign_in(accounts)
+    opened = signed_in(accounts)
     now_ms = NOW
     while now_ms <= NOW + auth.SESSION_ABSOLUTE_MS:
         assert accounts.session(opened.token, now_ms=now_ms) is not None
@@ -116,14 +122,14 @@ def test_a_success_forgets_the_guesses_before_it(accounts: Accounts) -> None:
 
 
 def test_an_ended_account_is_out_at_once(accounts: Accounts) -> None:
-    opened = sign_in(accounts)
+    opened = signed_in(accounts)
     accounts.end(opened.account.id, now_ms=NOW)
     assert accounts.session(opened.token, now_ms=NOW) is None
     assert sign_in(accounts) == WrongPassword()
 
 
 def test_a_new_password_ends_all_sessions(accounts: Accounts) -> None:
-    opened = sign_in(accounts)
+    opened = signed_in(accounts)
     accounts.set_password(opened.account.id, "other-pass")
     assert accounts.session(opened.token, now_ms=NOW) is None
     assert sign_in(accounts) == WrongPassword()

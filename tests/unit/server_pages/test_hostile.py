@@ -15,7 +15,9 @@ from tests.unit.server_pages.conftest import PASSWORDS, Browser, served
 def form_routes() -> list[str]:
     """Every address a page's form posts to."""
     routes = [route for part in PARTS for route in part.router.routes if isinstance(route, APIRoute)]
-    return sorted({route.path for route in routes if "POST" in route.methods and not route.path.startswith("/api/")})
+    return sorted(
+        {route.path for route in routes if "POST" in (route.methods or ()) and not route.path.startswith("/api/")}
+    )
 
 
 def filled(path: str) -> str:
@@ -96,7 +98,7 @@ def test_junk_is_refused_with_a_code_and_never_fails(client: httpx.Client, path:
 def test_junk_bearers_open_nothing(client: httpx.Client, token: str) -> None:
     client.cookies.clear()
     for path in ("/api/orders", "/api/devices"):
-        answer = client.get(path, headers={"Authorization": f"Bearer {token}".encode()})
+        answer = client.get(path, headers=[(b"authorization", f"Bearer {token}".encode())])
         assert answer.status_code == 401
 
 
