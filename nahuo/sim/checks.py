@@ -65,6 +65,8 @@ def check_at_rest(day: Day) -> None:
     day.checks.look()
     _check_outboxes(day)
     checks, hashes = recount_server(day.server.server, MARKET_DAY)
+    for document, digest in sorted(hashes.items()):
+        day.world.note(f"{document} {digest}")
     _check_replicas(day, hashes)
     _check_recount(day, checks)
     _check_pieces(day)

@@ -183,7 +183,7 @@ class Day:
         self.office.give(c.RoutesAssign())
         for device in self.devices:
             device.start()
-        turns = self.world.random.randrange(60, 130)
+        turns = self.world.random.randrange(45, 110)
         actors: list[tuple[Any, int]] = [
             (self.pickers[0], 30), (self.pickers[1], 25), (self.packer, 30), (self.office, 15), (self.runner, 6),
         ]  # fmt: skip
@@ -210,7 +210,7 @@ class Day:
             for picker in self.pickers:
                 picker.settle_slips()
                 picker.finish()
-            self.packer.finish()
+            self.packer.finish(look_again=number % 2 == 1)
             for device in self.devices:
                 if not device.dead:
                     device.guard(device.look)

@@ -41,8 +41,8 @@ class Packer:
             self._at_returns_desk()
         self.fetch_keys()
 
-    def finish(self) -> None:
-        """After the storm: everything at the door comes in, everything packed leaves."""
+    def finish(self, *, look_again: bool) -> None:
+        """After the storm: everything at the door comes in, what waited is looked at again, everything packed leaves."""
         if self.terminal.dead:
             return
         self.fetch_keys()
@@ -50,7 +50,7 @@ class Packer:
             if next(self._physical.at("door"), None) is None or self.terminal.dead:
                 break
             self.scan_in()
-        for garment in list(self._physical.at("house")):
+        for garment in list(self._physical.at("house")) if look_again else ():
             self._scan(garment.code, garment)
         for _ in range(20):
             if self.terminal.dead or not self.ship():
