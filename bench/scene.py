@@ -17,7 +17,7 @@ from bench.players import Player
 from nahuo.demo.hands import Desk
 from nahuo.demo.processes import Actor
 from nahuo.reading_token import make_reading_token
-from nahuo.serving import init_folder
+from nahuo.founding import init_folder
 
 ADMIN, PASSWORD = "admin", "bench-admin-password"
 PERSON = "cang"

@@ -3,6 +3,9 @@
 What arrived while the last commit was on its way to the disk shares the next one, so an fsync serves many devices. An outcome is told
 to the event loop only after the commit that made it true. When a commit fails (disk full, database gone) nothing of the batch
 counts: the senders are told to come back, and what is on the devices stays there.
+
+Acknowledgements come before decisions: while envelopes keep arriving the authority waits for a pause between them, for a second at most,
+and its steps are kept so short that a device which speaks meanwhile waits for some tens of milliseconds only.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
@@ -22,14 +26,23 @@ from sync_core.hub import Outcome, Submission, commit_batch
 IDLE_SECONDS = 1.0
 """The authority looks at its timed rules at least this often."""
 
+PAUSE_SECONDS = 0.015
+"""A device that delivers a backlog sends its next update within this time of an acknowledgement."""
+DECIDE_LATER_SECONDS = 1.0
+"""The longest that the authority waits for the hub."""
+STEP_SECONDS = 0.03
+"""How long one step of the authority may hold the hub's next commit up."""
+STEP_ENVELOPES = (4, 400)
+"""A step takes between so many envelopes, by how long the last one took."""
+
 log = logging.getLogger("nahuo.writer")
 
 
 class Authority(Protocol):
     """What the writer drives; see server/authority."""
 
-    def run_batch(self, now_ms: int) -> bool:
-        """Do one transaction's worth of work; True while there is more."""
+    def run_batch(self, now_ms: int, *, envelopes_max: int) -> bool:
+        """Do one transaction's worth of work, on so many envelopes at most; True while there is more."""
         ...
 
 
@@ -54,6 +67,8 @@ class Writer:
         self._stopping = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
+        self._committed_at = 0.0
+        self._step_envelopes = STEP_ENVELOPES[0]
         self.failure: str = ""
         """Why the last transaction failed; "" while all is well. Shown by the health page."""
 
@@ -113,6 +128,7 @@ class Writer:
                 future.set_exception(OSError("the server could not commit"))
             return
         self.failure = ""
+        self._committed_at = time.monotonic()
         self._tell()
         for (_, future), outcome in zip(batch, outcomes, strict=True):
             future.set_result(outcome)
@@ -130,16 +146,36 @@ class Writer:
     def _decide(self) -> None:
         more = True
         while more:
+            self._let_hub_go_first()
+            started = time.monotonic()
             try:
-                more = self._authority.run_batch(self._now_ms())
+                more = self._authority.run_batch(self._now_ms(), envelopes_max=self._step_envelopes)
             except Exception as error:
                 log.exception("the authority failed")
                 self.failure = str(error)
                 self._store.appended.clear()
                 return
+            self._pace(time.monotonic() - started)
             self._tell()
-            if self._queue:
-                self._commit_received()
+
+    def _let_hub_go_first(self) -> None:
+        until = time.monotonic() + DECIDE_LATER_SECONDS
+        while (now := time.monotonic()) < until:
+            with self._work:
+                quiet = self._committed_at + PAUSE_SECONDS - now
+                if not self._queue and (quiet <= 0 or self._stopping):
+                    return
+                if not self._queue:
+                    self._work.wait(quiet)
+                    continue
+            self._commit_received()
+
+    def _pace(self, seconds: float) -> None:
+        low, high = STEP_ENVELOPES
+        if seconds > STEP_SECONDS:
+            self._step_envelopes = max(low, self._step_envelopes // 2)
+        elif seconds < STEP_SECONDS / 3:
+            self._step_envelopes = min(high, self._step_envelopes * 2)
 
     def _tell(self) -> None:
         grown, self._store.appended = self._store.appended, {}
