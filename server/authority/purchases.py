@@ -227,7 +227,7 @@ def on_price_corrected(b: Batch, document: str, fact: PlacedFact) -> None:
 def serve_want(b: Batch, wanted: Row[Any], code: str) -> None:
     """A piece serves a want: its other attempts are recalled."""
     b.set(st.wanted, wanted.id, keeper=code, status="bought")
-    b.decided(("answer", "bounce", "ask"), wanted.task, "bought")
+    b.decided(("answer", "bounce", "ask"), f"task:{wanted.task}", "bought")
     t = st.task.c
     others = b.conn.execute(
         select(st.task).where(

@@ -19,7 +19,7 @@ from server.installation import Server, open_server
 from server.ledger import available_of, held_of
 from server.ledger_reading import recount, statement
 from sync_core.facts import Envelope, Fact, decode_payload, encode_payload
-from sync_core.gate import HEADER_BYTES, Head, Run, empty_head, seal, digest_of
+from sync_core.gate import HEADER_BYTES, Head, Run, digest_of, empty_head, seal
 from sync_core.hub import Submission, commit_batch
 from sync_core.identity import Ed25519Signer
 from trade import kinds
@@ -214,6 +214,7 @@ class Day:
 
 def open_day(path: Path, *, merchants: Sequence[str] = ("m1",), money_fen: int = 1_000_00) -> Day:
     """Return a server with merchants, a shop each, money, courier numbers and simple fees."""
+    path.mkdir(parents=True, exist_ok=True)
     server = open_server(path, synchronous="OFF", now_ms=START_MS, seed=b"s" * 32)
     day = Day(server=server, authority=Authority(server))
     day.do(c.FeesSet(commission_fen_per_piece=100, courier_fen=300, packing_fen=50))

@@ -95,9 +95,7 @@ def test_d9_before_dispatch_everything_goes_back_at_once(day: Day, phone: Device
     assert day.money() == (100_000, 0)
 
 
-def test_d9_a_written_off_device_frees_the_money_and_a_later_purchase_is_the_platforms(
-    day: Day, phone: Device
-) -> None:
+def test_d9_a_written_off_device_frees_the_money_and_a_later_purchase_is_the_platforms(day: Day, phone: Device) -> None:
     task = one_order(day)
     phone.sync(phone.route(task))
     phone.offline = True

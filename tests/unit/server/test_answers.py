@@ -1,0 +1,182 @@
+"""Stock answers, questions and bounces, and what merchants decide about them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from server import commands as c
+from server import schema_trade as st
+from tests.unit.server.day import Day, Device
+from trade import kinds
+
+CODE = "国大_3F-315_P65_8821#"
+PIECE_FEN = 6500 + 100
+ORDER_FEN = 300 + 50
+TASK = "T1001-1"
+
+
+@pytest.fixture
+def phone(day: Day) -> Device:
+    day.enrol("warehouse", "wu")
+    phone = day.enrol("picker", "ann")
+    day.orders(f"A1|{CODE}|1")
+    day.do(c.RoutesAssign())
+    return phone
+
+
+def answer(day: Day, phone: Device, said: kinds.Answer, task: str = TASK, on_day: str | None = None) -> str:
+    body = kinds.TaskAnswered(answer=said, on_day=on_day)
+    (fact,) = phone.say(phone.route(task), body.about(f"task:{task}", day.task(task).stall_id))
+    return fact
+
+
+def bounce(day: Day, phone: Device, price_fen: int, task: str = TASK) -> str:
+    (fact,) = phone.say(
+        phone.route(task), kinds.TaskBounced(price_fen=price_fen).about(f"task:{task}", day.task(task).stall_id)
+    )
+    return fact
+
+
+def last_verdict(day: Day, document: str, kind: str) -> dict[str, object]:
+    return dict(json.loads(day.said(document, kind)[-1].body))
+
+
+def test_r46_out_of_stock_asks_the_merchant_and_keeps_the_money_held(day: Day, phone: Device) -> None:
+    answer(day, phone, kinds.Answer.OUT_OF_STOCK)
+    question = day.one(st.decision)
+    assert (question.kind, question.merchant, question.subject) == ("answer", "m1", f"task:{TASK}")
+    assert last_verdict(day, phone.route(TASK), "verdict.answer")["next"] == "merchant_asked"
+    assert day.money()[1] == PIECE_FEN + ORDER_FEN
+
+
+def test_e4_bought_wins_over_out_of_stock(day: Day, phone: Device) -> None:
+    other = day.enrol("picker", "bob")
+    phone.sync(phone.route(TASK))
+    phone.offline = True
+    second = day.do(c.TaskReassign(task=TASK, device=other.number))["task"]
+    code = other.buy(second, 6000)
+    answer(day, phone, kinds.Answer.OUT_OF_STOCK)
+    phone.offline = False
+    phone.deliver()
+    assert last_verdict(day, phone.route(TASK), "verdict.answer")["outcome"] == "overruled"
+    assert day.wanted(TASK).keeper == code
+    assert not day.all(st.decision)
+
+
+def test_e4_an_answer_is_overruled_by_a_later_purchase_of_the_same_phone(day: Day, phone: Device) -> None:
+    answer(day, phone, kinds.Answer.OUT_OF_STOCK)
+    code = phone.buy(TASK, 6000)
+    assert day.wanted(TASK).keeper == code
+    assert day.one(st.decision).resolved_ms is not None
+
+
+def test_r80_a_bounce_releases_the_money_and_asks_for_another_quote(day: Day, phone: Device) -> None:
+    bounce(day, phone, 7200)
+    assert day.money() == (100_000 - ORDER_FEN, ORDER_FEN)
+    assert day.wanted(TASK).status == "bounced"
+    told = day.do(c.TaskDecide(task=TASK, choice="requote", quote_fen=7300), by="merchant:m1:x")
+    new = day.task(told["task"])
+    assert (new.id, new.status, new.cap_fen, new.document) == (f"{TASK}.2", "out", 7300, day.task(TASK).document)
+    assert day.money() == (100_000 - ORDER_FEN - 7400, ORDER_FEN + 7400)
+    code = phone.buy(new.id, 7200)
+    assert day.piece(code).outcome == "keeps"
+
+
+def test_a_bounce_taken_back_freezes_the_money_again(day: Day, phone: Device) -> None:
+    fact = bounce(day, phone, 7200)
+    phone.say(phone.route(TASK), kinds.AnswerWithdrawn(fact=fact).about(f"task:{TASK}"))
+    assert day.money()[1] == PIECE_FEN + ORDER_FEN
+    assert day.piece(phone.buy(TASK, 6400)).outcome == "keeps"
+
+
+def test_d7_a_question_is_answered_within_thirty_minutes_or_bounces(day: Day, phone: Device) -> None:
+    phone.say(phone.route(TASK), kinds.PriceAsked(price_fen=7000).about(f"task:{TASK}"))
+    assert day.wanted(TASK).status == "asked"
+    day.now_ms += 30 * 60 * 1000 + 2000
+    day.work()
+    assert day.wanted(TASK).status == "bounced"
+    assert day.money() == (100_000 - ORDER_FEN, ORDER_FEN)
+    assert day.ask(c.AskAnswer(task=TASK, accepted=True))["code"] == "ask.over"
+
+
+def test_d7_an_accepted_question_raises_the_cap_and_the_hold(day: Day, phone: Device) -> None:
+    phone.say(phone.route(TASK), kinds.PriceAsked(price_fen=7000).about(f"task:{TASK}"))
+    day.do(c.AskAnswer(task=TASK, accepted=True), by="merchant:m1:x")
+    assert day.money()[1] == PIECE_FEN + ORDER_FEN + 500
+    code = phone.buy(TASK, 7000)
+    assert (day.piece(code).outcome, day.piece(code).charged_fen) == ("keeps", 7000)
+
+
+def test_r69_closing_a_line_after_a_stock_answer_gives_its_money_back(day: Day, phone: Device) -> None:
+    answer(day, phone, kinds.Answer.OUT_OF_STOCK)
+    day.do(c.TaskDecide(task=TASK, choice="close_line"))
+    assert day.money()[1] == PIECE_FEN + ORDER_FEN, "the phone has not seen it yet: it may still buy"
+    phone.say(phone.route(TASK), kinds.RecallSeen().about(f"task:{TASK}"))
+    assert day.money() == (100_000 - ORDER_FEN, ORDER_FEN)
+
+
+def test_r47_change_stall_makes_a_new_attempt_at_the_other_stall(day: Day, phone: Device) -> None:
+    answer(day, phone, kinds.Answer.STYLE_GONE)
+    told = day.do(c.TaskDecide(task=TASK, choice="change_stall", code="国大_2F-201_P60_77#"))
+    new = day.task(told["task"])
+    assert (new.stall_id, new.cap_fen, new.replaces) == ("stall:国大/2F/201", 6000, TASK)
+    assert day.task(TASK).recalled == "stall_changed"
+    assert day.state(day.warehouse(), f"task:{new.id}")["assigned"]["replaces"] == TASK
+
+
+def test_r50_on_a_day_the_task_waits_for_that_day(day: Day, phone: Device) -> None:
+    answer(day, phone, kinds.Answer.OUT_OF_STOCK)
+    today = day.task(TASK).day
+    told = day.do(c.TaskDecide(task=TASK, choice="on_day", on_day="2027-03-01"))
+    assert told["status"] == "ready"
+    assert day.do(c.RoutesAssign(day=today))["tasks"] == 0
+    assert day.do(c.RoutesAssign(day="2027-03-01"))["tasks"] == 1
+
+
+def test_d6_unanswered_the_shops_setting_re_enters_at_the_daily_close(day: Day, phone: Device) -> None:
+    answer(day, phone, kinds.Answer.TOMORROW)
+    assert last_verdict(day, phone.route(TASK), "verdict.answer")["next"] == "again_on_day"
+    assert day.do(c.DayClose())["answered"] == 1
+    assert day.wanted(TASK).task == f"{TASK}.2"
+    assert day.wanted(TASK).not_before is not None
+
+
+def test_e36_the_third_tomorrow_stops_the_task(day: Day, phone: Device) -> None:
+    task = TASK
+    for year in (2028, 2029):
+        answer(day, phone, kinds.Answer.TOMORROW, task)
+        day.now_ms += 24 * 3600 * 1000
+        day.do(c.DayClose(day=day.task(task).day))
+        day.do(c.RoutesAssign(day=f"{year}-12-31"))
+        task = day.wanted(TASK).task
+    answer(day, phone, kinds.Answer.TOMORROW, task)
+    assert last_verdict(day, phone.route(task), "verdict.answer")["next"] == "stopped"
+    assert day.do(c.DayClose(day=day.task(task).day))["answered"] == 0
+
+
+def test_an_answer_withdrawn_opens_the_task_again(day: Day, phone: Device) -> None:
+    fact = answer(day, phone, kinds.Answer.OUT_OF_STOCK)
+    phone.say(phone.route(TASK), kinds.AnswerWithdrawn(fact=fact).about(f"task:{TASK}"))
+    assert day.wanted(TASK).status == "out"
+    assert day.one(st.decision).choice == "withdrawn"
+
+
+def test_i11_a_merchant_cannot_decide_about_another_ones_task(day: Day, phone: Device) -> None:
+    answer(day, phone, kinds.Answer.OUT_OF_STOCK)
+    before = day.money()
+    told = day.ask(c.TaskDecide(task=TASK, choice="close_line"), by="merchant:m2:x")
+    assert told["code"] == "command.owner"
+    assert day.money() == before
+    assert day.wanted(TASK).status == "answered"
+
+
+def test_a_new_quote_the_wallet_cannot_cover_changes_nothing(day: Day, phone: Device) -> None:
+    bounce(day, phone, 7200)
+    before = day.money()
+    told = day.ask(c.TaskDecide(task=TASK, choice="requote", quote_fen=9999_00))
+    assert told["code"] == "wallet.short"
+    assert day.money() == before
+    assert day.wanted(TASK).status == "bounced"
+    assert not day.all(st.task, st.task.c.id == f"{TASK}.2")

@@ -1,0 +1,200 @@
+"""Whatever restarts: nothing is decided twice, nothing is lost, and a restored copy is a new server."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import delete, select
+
+from server import commands as c
+from server import schema as s
+from server import schema_trade as st
+from server.authority import Authority
+from server.authority.authority import POSITION
+from server.authority.batch import Batch
+from server.installation import TOKEN, open_server
+from server.store import set_meta
+from sync_core.check import Check
+from sync_core.errors import CorruptError
+from tests.unit.server.day import START_MS, Day, Device, open_day
+from trade import kinds
+from trade.projections import MARKET_DAY
+
+CODE = "国大_3F-315_P65_8821#"
+
+
+def played(day: Day) -> tuple[Device, Device]:
+    """A short day: bought, scanned, packed, one bounce."""
+    wall = day.enrol("warehouse", "wu")
+    phone = day.enrol("picker", "ann")
+    day.orders(f"A1|{CODE}|1", f"A2|{CODE}|2")
+    day.do(c.RoutesAssign())
+    code = phone.buy("T1001-1", 6000)
+    phone.say(
+        phone.route("T1002-1"), kinds.TaskBounced(price_fen=9000).about("task:T1002-1", day.task("T1002-1").stall_id)
+    )
+    wall.say(day.warehouse(), kinds.ScannedIn().about(f"piece:{code}"))
+    number = day.parcel("P1001").waybill_no
+    about = ("parcel:P1001", "order:O1001", f"piece:{code}")
+    wall.say(day.warehouse(), kinds.ParcelPacked(waybill_no=number, pieces=[code]).about(*about))
+    wall.say(day.warehouse(), kinds.ParcelShipped(waybill_no=number, pieces=[code]).about(*about))
+    return phone, wall
+
+
+def everything(day: Day) -> dict[str, list[Any]]:
+    """All rows that decisions made."""
+    tables = (s.envelope, s.entry, s.posting, s.hold, s.verdict, s.state, st.task, st.wanted, st.piece, st.parcel)
+    with day.store.reading() as conn:
+        return {
+            table.name: [tuple(row) for row in conn.execute(select(table).order_by(*table.primary_key.columns))]
+            for table in (*tables, st.discrepancy, st.decision, st.notice)
+        }
+
+
+def test_a_lost_reading_position_repeats_nothing(day: Day) -> None:
+    played(day)
+    before = everything(day)
+    with day.store.transaction() as conn:
+        set_meta(conn, POSITION, 0)
+    Authority(day.server).run_all(day.now_ms)
+    assert everything(day) == before
+
+
+def test_verdicts_and_postings_are_unique_even_when_the_facts_are_forgotten(day: Day) -> None:
+    played(day)
+    before = everything(day)
+    with day.store.transaction() as conn:
+        set_meta(conn, POSITION, 0)
+        for table in (s.fact_subject, s.fact, s.writer):
+            conn.execute(delete(table))
+    Authority(day.server).run_all(day.now_ms)
+    assert everything(day) == before
+
+
+@pytest.mark.parametrize("at", range(1, 12))
+def test_a_crash_while_a_batch_is_written_leaves_it_whole_or_undone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    reference = open_day(tmp_path / "a")
+    played(reference)
+    day = open_day(tmp_path / "b")
+    calls = 0
+    honest = Batch._write
+
+    def cut(self: Batch, document: str, facts: Any) -> None:
+        nonlocal calls
+        calls += 1
+        honest(self, document, facts)
+        if calls == at:
+            raise SystemExit
+
+    def work_again(authority: Authority, now_ms: int) -> None:
+        try:
+            while authority.run_batch(now_ms):
+                pass
+        except SystemExit:
+            work_again(authority, now_ms)
+
+    monkeypatch.setattr(Batch, "_write", cut)
+    monkeypatch.setattr(Authority, "run_all", work_again)
+    played(day)
+    assert calls > at
+    same = lambda rows: {name: rows[name] for name in rows if name not in ("envelope", "state")}  # noqa: E731
+    after, before = everything(day), everything(reference)
+    assert same(after) == same(before)
+    assert len(after["envelope"]) == len(before["envelope"])
+    day.store.close()
+    reference.store.close()
+
+
+def test_an_envelope_that_makes_a_rule_fail_is_set_aside_and_the_rest_goes_on(
+    day: Day, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from server.authority import deciding
+
+    day.enrol("warehouse", "wu")
+    phone = day.enrol("picker", "ann")
+    day.orders(f"A1|{CODE}|2")
+    day.do(c.RoutesAssign())
+
+    def broken(*_: Any) -> None:
+        raise ValueError("a planted bug")
+
+    monkeypatch.setitem(deciding.RULES, kinds.TaskAnswered.KIND, broken)
+    phone.sync(phone.route("T1001-1"))
+    phone.offline = True
+    answer = kinds.TaskAnswered(answer=kinds.Answer.UNSURE)
+    phone.say(phone.route("T1001-1"), answer.about("task:T1001-1", day.task("T1001-1").stall_id))
+    code = phone.buy("T1001-2", 6000)
+    phone.offline = False
+    phone.deliver()
+    assert day.piece(code).outcome == "keeps"
+    assert "authority_failed" in day.discrepancies()
+
+
+def test_a_void_fact_is_kept_told_and_counts_for_nothing(day: Day) -> None:
+    wall = day.enrol("warehouse", "wu")
+    day.enrol("picker", "ann")
+    day.orders(f"A1|{CODE}|1")
+    day.do(c.RoutesAssign())
+    before = day.money()
+    wall.say(day.warehouse(), kinds.OrderClosed(reason="x").about("order:O1001"))
+    assert day.order("O1001").status == "out"
+    assert day.state(day.warehouse(), "order:O1001")["closed"] is False
+    assert "void" in day.discrepancies()
+    assert day.money() == before
+
+
+def test_e31_a_revoked_devices_late_work_waits_for_a_supervisor(day: Day) -> None:
+    day.enrol("warehouse", "wu")
+    phone = day.enrol("picker", "ann")
+    day.orders(f"A1|{CODE}|1")
+    day.do(c.RoutesAssign())
+    phone.sync(phone.route("T1001-1"))
+    phone.offline = True
+    code = phone.buy("T1001-1", 6000)
+    day.do(c.DeviceRevoke(device=phone.number))
+    day.now_ms += 1
+    phone.deliver()
+    assert not day.all(st.piece)
+    day.do(c.ParkedRelease(device=phone.number))
+    assert day.piece(code).outcome == "keeps"
+
+
+def test_a_restored_backup_takes_the_next_server_number_and_jumps_the_device_counter(tmp_path: Path) -> None:
+    day = open_day(tmp_path / "a")
+    day.enrol("warehouse", "wu")
+    day.store.close()
+    again = open_server(tmp_path / "a", synchronous="OFF", now_ms=START_MS, seed=b"s" * 32)
+    assert (again.number, again.restored) == (0, False)
+    again.store.close()
+    shutil.copytree(tmp_path / "a", tmp_path / "b", ignore=shutil.ignore_patterns(TOKEN))
+    copy = open_server(tmp_path / "b", synchronous="OFF", now_ms=START_MS, seed=b"s" * 32)
+    assert (copy.number, copy.restored) == (1, True)
+    restored = Day(server=copy, authority=Authority(copy))
+    phone = restored.enrol("picker", "ann")
+    assert phone.number == 1101
+    assert {row.device for row in restored.all(s.envelope, s.envelope.c.document == f"device/{phone.number}/1")} == {1}
+    copy.store.close()
+    third = open_server(tmp_path / "b", synchronous="OFF", now_ms=START_MS, seed=b"s" * 32)
+    assert (third.number, third.restored) == (1, False)
+    third.store.close()
+
+
+def test_a_key_file_that_is_no_key_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "server.key").write_bytes(b"short")
+    with pytest.raises(CorruptError):
+        open_server(tmp_path, now_ms=START_MS)
+
+
+def test_the_recount_of_a_played_day_finds_no_fault(day: Day) -> None:
+    from server.recount import recount_server
+
+    played(day)
+    checks, hashes = recount_server(day.server, MARKET_DAY)
+    broken: list[Check] = [check for check in checks if not check.holds]
+    assert not broken, [(check.name, check.faults[:3]) for check in broken]
+    assert day.warehouse() in hashes

@@ -1,0 +1,242 @@
+"""Returns: from the buyer to the stall, to another buyer, or to nobody; the owner is credited once."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import pytest
+
+from server import commands as c
+from server import schema as s
+from server import schema_trade as st
+from tests.unit.server.day import Day, Device
+from trade import kinds
+
+CODE = "国大_3F-315_P65_8821#"
+
+
+@dataclass(slots=True)
+class Shop:
+    """A day on which order O1001 has shipped with one piece bought at 60.00."""
+
+    day: Day
+    phone: Device
+    wall: Device
+    code: str
+
+    def inspect(self, *, passed: bool = True) -> None:
+        """The buyer's parcel comes back and is looked at."""
+        self.day.do(c.ReturnExpected(order="O1001", courier_no="R1"))
+        self.wall.say(self.day.warehouse(), kinds.ReturnReceived(courier_no="R1", matched=True).about("return:R1"))
+        body = kinds.PieceInspected(passed=passed)
+        self.wall.say(self.day.warehouse(), body.about(f"piece:{self.code}", "return:R1"))
+
+    def bag(self, trip: str = "bag1") -> None:
+        """Return-mode scan."""
+        self.wall.say(self.day.warehouse(), kinds.PieceBagged().about(f"piece:{self.code}", f"trip:{trip}"))
+
+    def trip(self, trip: str | None = "bag1") -> str:
+        """The picker takes the bag."""
+        return str(self.day.do(c.TripOpen(device=self.phone.number, trip=trip))["document"])
+
+    def refund(self, document: str, received_fen: int) -> None:
+        """The stall gives money back."""
+        stall = self.day.piece(self.code).stall_id
+        body = kinds.PieceRefunded(received_fen=received_fen, means=kinds.Means.CASH)
+        self.phone.say(document, body.about(f"piece:{self.code}", stall))
+
+
+@pytest.fixture
+def shop(day: Day) -> Shop:
+    wall = day.enrol("warehouse", "wu")
+    phone = day.enrol("picker", "ann")
+    day.orders(f"A1|{CODE}|1")
+    day.do(c.RoutesAssign())
+    code = phone.buy("T1001-1", 6000)
+    wall.say(day.warehouse(), kinds.ScannedIn().about(f"piece:{code}"))
+    ship(day, wall, "O1001", code)
+    return Shop(day=day, phone=phone, wall=wall, code=code)
+
+
+def ship(day: Day, wall: Device, order: str, code: str) -> None:
+    parcel = f"P{order[1:]}"
+    number = day.parcel(parcel).waybill_no
+    about = (f"parcel:{parcel}", f"order:{order}", f"piece:{code}")
+    wall.say(day.warehouse(), kinds.ParcelPacked(waybill_no=number, pieces=[code]).about(*about))
+    wall.say(day.warehouse(), kinds.ParcelShipped(waybill_no=number, pieces=[code]).about(*about))
+
+
+def test_r54_a_fit_return_is_stock_of_its_merchant(shop: Shop) -> None:
+    shop.inspect()
+    piece = shop.day.piece(shop.code)
+    assert (piece.place, piece.owner) == ("in_stock", "m1")
+
+
+def test_r55_an_unfit_return_goes_to_the_pending_area(shop: Shop) -> None:
+    shop.inspect(passed=False)
+    assert shop.day.piece(shop.code).place == "pending"
+    body = kinds.PendingEnded(outcome="returned_to_buyer", fee_fen=800, fee_payer="buyer")
+    shop.wall.say(shop.day.warehouse(), body.about(f"piece:{shop.code}"))
+    assert shop.day.piece(shop.code).place == "returned_to_buyer"
+
+
+def test_d12_r60_the_stall_takes_it_back_and_the_owner_is_credited_once(shop: Shop) -> None:
+    shop.inspect()
+    shop.bag()
+    document = shop.trip()
+    assigned = json.loads(shop.day.said(document, "trip.assigned")[0].body)["garment"]
+    assert (assigned["paid_fen"], assigned["picker"], assigned["stall"]) == (6000, "ann", "315")
+    before = shop.day.money()
+    for _ in range(2):
+        shop.refund(document, 6000)
+    assert shop.day.money() == (before[0] + 6000, before[1])
+    assert shop.day.piece(shop.code).place == "back_at_stall"
+    assert "refunded_twice" in shop.day.discrepancies()
+    assert shop.day.state(shop.day.warehouse(), f"piece:{shop.code}")["place"] == "back_at_stall"
+
+
+def test_e22_a_lower_refund_waits_for_its_owner_and_silence_accepts(shop: Shop) -> None:
+    shop.inspect()
+    shop.bag()
+    document = shop.trip()
+    before = shop.day.money()
+    shop.refund(document, 5000)
+    assert shop.day.money() == before
+    assert shop.day.all(st.decision, st.decision.c.kind == "refund")
+    shop.day.now_ms += 3 * 24 * 3600 * 1000 + 2000
+    shop.day.work()
+    assert shop.day.money() == (before[0] + 5000, before[1])
+
+
+def test_d12_a_claim_credits_what_came_and_opens_the_rest(shop: Shop) -> None:
+    shop.inspect()
+    shop.bag()
+    document = shop.trip()
+    before = shop.day.money()
+    shop.refund(document, 5000)
+    shop.day.do(c.RefundDecide(piece=shop.code, choice="claim"), by="merchant:m1:x")
+    assert shop.day.money()[0] == before[0] + 5000
+    assert "claim" in shop.day.discrepancies()
+    assert shop.day.ask(c.RefundDecide(piece=shop.code, choice="accept"))["code"] == "refund.over"
+
+
+@pytest.mark.parametrize(
+    ("then", "place"),
+    [("keep_trying", "with_runner"), ("left_at_stall", "left_at_stall"), ("written_off", "written_off")],
+)
+def test_e23_a_refusal_credits_nothing_and_says_where_the_piece_is(shop: Shop, then: str, place: str) -> None:
+    shop.inspect()
+    shop.bag()
+    document = shop.trip()
+    before = shop.day.money()
+    body = kinds.PieceRefused.model_validate({"reason": "smell", "then": then})
+    shop.phone.say(document, body.about(f"piece:{shop.code}", shop.day.piece(shop.code).stall_id))
+    assert shop.day.piece(shop.code).place == place
+    assert shop.day.money() == before
+
+
+def test_d15_brought_back_is_stock_again(shop: Shop) -> None:
+    shop.inspect()
+    shop.bag()
+    shop.trip()
+    shop.wall.say(shop.day.warehouse(), kinds.PieceBroughtBack().about(f"piece:{shop.code}"))
+    assert shop.day.piece(shop.code).place == "in_stock"
+
+
+def test_r57_r83_sold_before_it_went_back_the_owner_gets_his_principal_and_the_return_ends(shop: Shop) -> None:
+    day = shop.day
+    shop.inspect()
+    day.do(c.MerchantCreate(id="m2", name="商家二"))
+    day.do(c.ShopSet(shop="另一家", merchant="m2"))
+    day.do(c.TopUp(merchant="m2", amount_fen=500_00, key="x"))
+    owner_before = day.money("m1")
+    day.orders(f"B1|{CODE}|1", shop="另一家")
+    task = day.task("T1002-1")
+    assert (task.source, task.piece) == ("stock", shop.code)
+    shop.wall.say(day.warehouse(), kinds.PieceDrawn().about(f"piece:{shop.code}", "task:T1002-1", "order:O1002"))
+    ship(day, shop.wall, "O1002", shop.code)
+    assert day.money("m1") == (owner_before[0] + 6000, owner_before[1])
+    assert day.money("m2") == (500_00 - 6000 - 100 - 350, 0)
+    assert day.piece(shop.code).owner == "m2"
+
+
+def test_a_resold_piece_may_come_back_and_be_credited_to_its_new_owner(shop: Shop) -> None:
+    day = shop.day
+    shop.inspect()
+    before = day.money("m1")
+    day.orders(f"A2|{CODE}|1")
+    shop.wall.say(day.warehouse(), kinds.PieceDrawn().about(f"piece:{shop.code}", "task:T1002-1", "order:O1002"))
+    ship(day, shop.wall, "O1002", shop.code)
+    assert day.money("m1") == (before[0] - 100 - 350, 0), "he pays and is credited the same principal"
+
+
+def test_d14_e21_sold_and_bagged_at_once_the_bag_wins_without_a_packed_parcel(shop: Shop) -> None:
+    day = shop.day
+    shop.inspect()
+    day.orders(f"A2|{CODE}|1")
+    other = day.enrol("warehouse", "li")
+    for device in (shop.wall, other):
+        device.sync(day.warehouse())
+        device.offline = True
+    shop.wall.say(day.warehouse(), kinds.PieceDrawn().about(f"piece:{shop.code}", "task:T1002-1", "order:O1002"))
+    other.say(day.warehouse(), kinds.PieceBagged().about(f"piece:{shop.code}", "trip:bag1"))
+    for device in (shop.wall, other):
+        device.offline = False
+        device.deliver()
+    assert day.piece(shop.code).place == "with_runner"
+    assert day.wanted("T1002-1").keeper is None
+    assert day.wanted("T1002-1").task == "T1002-1.2", "the buyer's piece is picked again"
+    verdict = json.loads(day.said(day.warehouse(), "verdict.stock")[0].body)
+    assert (verdict["winner"], verdict["todo"]) == ("bag", "pick_again")
+
+
+def test_d14_e21_the_parcel_wins_when_it_was_packed(shop: Shop) -> None:
+    day = shop.day
+    shop.inspect()
+    day.orders(f"A2|{CODE}|1")
+    day.work()
+    number = day.parcel("P1002").waybill_no
+    other = day.enrol("warehouse", "li")
+    for device in (shop.wall, other):
+        device.sync(day.warehouse())
+        device.offline = True
+    shop.wall.say(day.warehouse(), kinds.PieceDrawn().about(f"piece:{shop.code}", "task:T1002-1", "order:O1002"))
+    about = ("parcel:P1002", "order:O1002", f"piece:{shop.code}")
+    shop.wall.say(day.warehouse(), kinds.ParcelPacked(waybill_no=number or "ZT1", pieces=[shop.code]).about(*about))
+    other.say(day.warehouse(), kinds.PieceBagged().about(f"piece:{shop.code}", "trip:bag1"))
+    for device in (shop.wall, other):
+        device.offline = False
+        device.deliver()
+    assert day.piece(shop.code).place == "packed"
+    verdict = json.loads(day.said(day.warehouse(), "verdict.stock")[0].body)
+    assert (verdict["winner"], verdict["todo"]) == ("parcel", "pull_from_bag")
+
+
+def test_e19_an_unknown_return_is_taken_in_and_matched_later(shop: Shop) -> None:
+    day = shop.day
+    body = kinds.ReturnReceived(courier_no="R9", matched=False, shelf="S3")
+    shop.wall.say(day.warehouse(), body.about("return:R9"))
+    assert "return_unmatched" in day.discrepancies()
+    day.do(c.ReturnExpected(order="O1001", courier_no="R9"))
+    assert "return_unmatched" not in day.discrepancies()
+    assert day.piece(shop.code).place == "return_in"
+
+
+def test_d18_purging_deletes_the_keys_of_shipped_parcels(shop: Shop) -> None:
+    from server.receivers import parcel_keys
+
+    with shop.day.store.reading() as conn:
+        assert parcel_keys(conn, ["P1001"])
+    assert shop.day.do(c.ReceiverPurge(days=0))["purged"] == 0, "strictly before"
+    shop.day.now_ms += 1
+    assert shop.day.do(c.ReceiverPurge(days=0))["purged"] == 1
+    with shop.day.store.reading() as conn:
+        assert not parcel_keys(conn, ["P1001"])
+    assert shop.day.one(st.shop_order, st.shop_order.c.id == "O1001").receiver_sealed is None
+
+
+def test_no_receiver_stands_in_clear_in_any_envelope_or_row_of_the_log(shop: Shop) -> None:
+    for row in shop.day.all(s.envelope):
+        assert b"13700000001" not in bytes(row.stored)
+        assert "王静".encode() not in bytes(row.stored)
