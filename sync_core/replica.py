@@ -41,7 +41,7 @@ from sync_core.fold import Trade
 from sync_core.gate import Refusal, Run
 from sync_core.identity import Signer, Verifier
 from sync_core.replica_schema import migrate
-from sync_core.replica_store import FOLD_AT_ONCE_MAX, ReplicaStore
+from sync_core.replica_store import ReplicaStore
 
 INSTALL_TOKEN = "install.token"
 
@@ -264,7 +264,7 @@ class Replica(ReplicaStore):
                     self._refuse(conn, document, refusal)
                 heads[run.device] = self._head(document, run.device)[0].seq
             pending = conn.execute("SELECT count(*) FROM unfolded WHERE document = ?", (document,)).fetchone()[0]
-            if len(dirty) + pending <= FOLD_AT_ONCE_MAX:
+            if len(dirty) + pending <= self.fold_at_once_max:
                 dirty |= {
                     row[0] for row in conn.execute("SELECT subject FROM unfolded WHERE document = ?", (document,))
                 }

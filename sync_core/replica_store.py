@@ -43,6 +43,9 @@ FULL_WORDS = "the disk is full: nothing was recorded. Free some space, then do i
 class ReplicaStore:
     """One SQLite file, one connection, one thread."""
 
+    fold_at_once_max = FOLD_AT_ONCE_MAX
+    """Simulations lower it, so that small worlds fold in steps too."""
+
     def __init__(self, path: Path, trade: Trade, conn: sqlite3.Connection) -> None:
         self.path = path
         self.conn = conn
@@ -167,11 +170,11 @@ class ReplicaStore:
             self.conn.execute("SELECT subject, state FROM state WHERE document = ? ORDER BY subject", (document,)),
         )
 
-    def fold_some(self, *, subjects_max: int = FOLD_AT_ONCE_MAX) -> bool:
+    def fold_some(self, *, subjects_max: int | None = None) -> bool:
         """Fold some of what was committed unfolded, in one transaction; True while more is left."""
         with self.transaction() as conn:
             rows = conn.execute(
-                "SELECT document, subject FROM unfolded ORDER BY document LIMIT ?", (subjects_max,)
+                "SELECT document, subject FROM unfolded ORDER BY document LIMIT ?", (subjects_max or self.fold_at_once_max,)
             ).fetchall()
             if not rows:
                 return False

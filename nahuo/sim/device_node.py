@@ -6,6 +6,8 @@ turn) goes through `guard`, where a power cut ends the process: memory is gone, 
 
 from __future__ import annotations
 
+import json
+from collections import deque
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +23,7 @@ from nahuo.sim.server_node import Served, ServerNode
 from nahuo.sim.world import HOUR_MS, MINUTE_MS, Broken, PowerCut, World
 from sync_core import session, wire
 from sync_core.errors import RetryableError
+from sync_core.gate import Run
 from sync_core.identity import Ed25519Signer
 from sync_core.session import Session, Side
 from trade.projections import MARKET_DAY
@@ -49,6 +52,10 @@ class DeviceNode:
         self._wire: Wire | None = None
         self._served: Served | None = None
         self._talk: Session | None = None
+        self._inbox: deque[bytes] = deque()
+        self._folding = False
+        self._folded: dict[str, dict[int, int]] = {}
+        """What surely has its rows: {document: the vector at a moment when nothing there waited to be folded}."""
         self._denied: set[str] = set()
         self._ringing = False
         self._looking = False
@@ -88,6 +95,9 @@ class DeviceNode:
             self._prepare_terminal()
         self.replica.listeners.append(self._replica_changed)
         self.replica.power = self._power
+        self.replica.fold_at_once_max = self.world.faults.fold_at_once
+        self._folding = False
+        self._folded = {document: self.replica.state_vector(document) for document in self.replica.documents()}
         self.dead = False
 
     def _prepare_terminal(self) -> None:
@@ -163,7 +173,9 @@ class DeviceNode:
 
         def tap() -> Any:
             self.sign_in()
+            before = self._own_heads()
             answer = action(self.node)
+            self._check_basis(before)
             self._remember_done(answer)
             return answer
 
@@ -176,6 +188,25 @@ class DeviceNode:
             if people:
                 self.node.sign_in.sign_in(people, people[0]["id"], PIN)
         self.node.sign_in.touch()
+
+    def _own_heads(self) -> dict[str, int]:
+        rows = self.replica.conn.execute("SELECT document, seq FROM writer WHERE device = ?", (self.replica.number,))
+        return dict(rows.fetchall())
+
+    def _check_basis(self, before: dict[str, int]) -> None:
+        """Raise when an action claims knowledge of what had no rows yet: nobody can have seen it (design section 4)."""
+        for document, seq in self._own_heads().items():
+            if seq == before.get(document, 0):
+                continue
+            if self._folding:
+                self.world.sometimes("acted_while_folding")
+            text = self.replica.conn.execute(
+                "SELECT basis FROM writer WHERE document = ? AND device = ?", (document, self.replica.number)
+            ).fetchone()[0]
+            for writer, claimed in json.loads(text).items():
+                folded = self._folded.get(document, {}).get(int(writer), 0)
+                if claimed > folded:
+                    raise Broken(f"{self.name}: {document} claims to know {writer}.{claimed}, rows reach {folded}")
 
     def _remember_done(self, answer: Any) -> None:
         """Note what the screen now shows as done, by the log's own heads: whatever is there must stay."""
@@ -282,6 +313,7 @@ class DeviceNode:
             self._connect_later(self.world.random.randrange(250, 30_000))
 
     def _forget_connection(self) -> None:
+        self._inbox.clear()
         self._wire = None
         self._talk = None
         self._epoch = object()
@@ -302,7 +334,12 @@ class DeviceNode:
     def _receive(self, epoch: object, frame: bytes) -> None:
         if epoch is not self._epoch or self._talk is None:
             return
-        self.guard(lambda: self._take_frame(frame))
+        self._inbox.append(frame)
+        self.guard(self._read)
+
+    def _read(self) -> None:
+        while self._inbox and not self._folding and self._talk is not None:
+            self._take_frame(self._inbox.popleft())
 
     def _take_frame(self, frame: bytes) -> None:
         talk = self._talk
@@ -318,13 +355,13 @@ class DeviceNode:
     def _take(self, event: session.Event, talk: Session) -> None:
         match event:
             case session.Received(document=document, runs=runs):
+                self._check_news(document, runs)
                 admitted = self.replica.admit(document, runs)
                 talk.settle(document, heads=admitted.heads, applied=not admitted.refusals)
                 if admitted.refusals:
                     raise Broken(f"{self.name}: the hub's update was not taken: {admitted.refusals[0]}")
-                while self.replica.fold_some():
-                    pass
-                self._open_documents()
+                self._note_folded()
+                self._fold_rest()
             case session.Acknowledged(document=document, vector=vector, whole=whole):
                 if whole and self.replica.hub_is_ahead(document, vector):
                     raise Broken(f"{self.name}: the hub is ahead of its only author in {document}")
@@ -340,6 +377,33 @@ class DeviceNode:
                 raise Broken(f"{self.name}: the hub sent what the session calls a violation: {detail}")
             case _:
                 pass
+
+    def _check_news(self, document: str, runs: Iterable[Run]) -> None:
+        """Raise when the hub sends an author his own work back."""
+        for run in runs:
+            if run.device == self.replica.number:
+                raise Broken(f"{self.name}: the hub sent back its own {run.device}.{run.first_seq} of {document}")
+
+    def _note_folded(self) -> None:
+        waiting = {row[0] for row in self.replica.conn.execute("SELECT DISTINCT document FROM unfolded")}
+        for document in self.replica.documents():
+            if document not in waiting:
+                self._folded[document] = self.replica.state_vector(document)
+
+    def _fold_rest(self) -> None:
+        """Fold a step; the next frame is read when nothing is left, taps may come between."""
+        if self.dead:
+            return
+        more = self.replica.fold_some()
+        self._note_folded()
+        self._folding = more
+        if more:
+            self.world.later(
+                self.world.random.randrange(1, 4_000), f"{self.name} folds", lambda: self.guard(self._fold_rest)
+            )
+            return
+        self._open_documents()
+        self._read()
 
     def check_acknowledged(self, document: str) -> None:
         """Raise when the device counts as acknowledged what the server has not committed."""
