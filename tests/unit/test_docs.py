@@ -116,6 +116,17 @@ def test_every_rule_that_code_and_tests_cite_stands_in_the_rules() -> None:
     assert unknown == {}
 
 
+def test_every_test_and_file_a_page_names_exists() -> None:
+    tests = "\n".join(path.read_text("utf-8") for path in sorted((ROOT / "tests").rglob("*.py")))
+    defined = set(re.findall(r"def (test_\w+)", tests))
+    pages = [page for page in PAGES if page.parent.name == "docs"]
+    text = "\n".join(page.read_text("utf-8") for page in pages)
+    assert sorted(set(re.findall(r"`(test_\w+)`", text)) - defined) == []
+    named = set(re.findall(r"`((?:sync_core|trade|printer|clients|server|nahuo|bench|tests|examples)/[\w./*]+)`", text))
+    assert len(named) > 5
+    assert sorted(name for name in named if not any(ROOT.glob(name.rstrip("/")))) == []
+
+
 def test_every_error_code_stands_in_the_errors() -> None:
     page = (ROOT / "docs/errors.md").read_text("utf-8")
     assert {code: where for code, where in error_codes().items() if f"`{code}`" not in page} == {}
