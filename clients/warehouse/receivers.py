@@ -81,9 +81,8 @@ async def keep_fetching(node: Node) -> None:
         if node.link.enabled and node.link.state().status == "live" and node.version != last:
             last = node.version
             try:
-                while await fetch_keys(node) == PARCELS_AT_ONCE:
-                    pass
-                last = node.version
+                # What comes while keys are on their way raises the version again: it is looked at in the next round.
+                await fetch_keys(node)
                 forget_old(node)
             except RefusedError as error:
                 _log.warning("no parcel keys: %s", error)
