@@ -237,27 +237,20 @@ def decode_payload(data: bytes) -> Envelope:
             "gate.too_long", f"the envelope has {len(data)} bytes, at most {limits.ENVELOPE_BYTES_MAX}"
         )
     try:
-        value = json.loads(
-            data.decode("utf-8"),
-            object_pairs_hook=_unique_keys,
-            parse_float=_no_float,
-            parse_constant=_no_float,
-            parse_int=_whole,
-        )
+        value = _READ.decode(data.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise MalformedError("gate.json", f"the payload is not our JSON: {error}") from error
-    _check_depth(value, limits.JSON_DEPTH_MAX)
-    match value:
-        case {
-            "d": int(device), "q": int(seq), "p": str(person), "t": int(at_ms), "v": int(schema),
-            "b": dict(basis), "f": list(facts),
-        } if len(value) == 7:  # fmt: skip
-            pass
-        case _:
-            raise MalformedError("gate.payload", "the payload lacks d, q, p, t, v, b or f")
-    numbers = (device, seq, at_ms, schema)
-    if any(isinstance(number, bool) for number in numbers):
-        raise MalformedError("gate.payload", "a number of the payload is a truth value")
+    if not _is_surely_small(data):
+        _check_depth(value, limits.JSON_DEPTH_MAX)
+    if type(value) is not dict or value.keys() != _PAYLOAD_FIELDS:
+        raise MalformedError("gate.payload", "the payload lacks d, q, p, t, v, b or f")
+    device, seq, person, at_ms = value["d"], value["q"], value["p"], value["t"]
+    schema, basis, facts = value["v"], value["b"], value["f"]
+    # `type() is` and not isinstance: a truth value is no number.
+    if not (type(device) is type(seq) is type(at_ms) is type(schema) is int):
+        raise MalformedError("gate.payload", "d, q, t or v is no whole number")
+    if not (type(person) is str and type(basis) is dict and type(facts) is list):
+        raise MalformedError("gate.payload", "p is no text, b no object or f no list")
     if not (0 <= device <= limits.DEVICE_NUMBER_MAX and seq >= 1 and schema >= 1):
         raise MalformedError("gate.payload", "device number, seq or schema is out of range")
     if not 1 <= len(facts) <= limits.FACTS_PER_ENVELOPE_MAX:
@@ -290,32 +283,35 @@ def subject_type(subject: str) -> str:
     return subject.partition(":")[0]
 
 
+_PAYLOAD_FIELDS = frozenset("dqptvbf")
+_FACT_FIELDS = frozenset("ksboc")
+
+
 def _decode_fact(value: object) -> Fact:
-    match value:
-        case {"k": str(kind), "s": list(subjects), "b": dict(body), **more}:
-            pass
-        case _:
-            raise MalformedError("gate.payload", "a fact lacks k, s or b")
+    if type(value) is not dict:
+        raise MalformedError("gate.payload", "a fact is no object")
+    kind, subjects, body = value.get("k"), value.get("s"), value.get("b")
+    if not (isinstance(kind, str) and isinstance(subjects, list) and isinstance(body, dict)):
+        raise MalformedError("gate.payload", "a fact lacks k, s or b")
     if not subjects or len(subjects) > limits.SUBJECTS_PER_FACT_MAX:
         raise MalformedError("gate.payload", f"a fact speaks of 1 to {limits.SUBJECTS_PER_FACT_MAX} subjects")
-    names = []
     for subject in subjects:
         if not isinstance(subject, str):
             raise MalformedError("gate.payload", "a subject is not text")
         _check_name(subject)
-        names.append(subject)
     _check_name(kind)
-    origin = more.pop("o", None)
-    if origin is not None:
-        _check_fact_id(origin)
-    said = more.pop("c", None)
-    if more:
-        raise MalformedError("gate.payload", "a fact holds an unknown field")
+    origin = said = None
+    if len(value) > 3:
+        if not value.keys() <= _FACT_FIELDS:
+            raise MalformedError("gate.payload", "a fact holds an unknown field")
+        origin, said = value.get("o"), value.get("c")
+        if origin is not None:
+            _check_fact_id(origin)
     return Fact(
         kind=kind,
-        subjects=tuple(names),
+        subjects=tuple(subjects),
         body=body,
-        origin=origin if isinstance(origin, str) else None,
+        origin=origin,
         carried=None if said is None else _decode_carried(said),
     )
 
@@ -398,3 +394,20 @@ def _whole(text: str) -> int:
     if len(text) > 17 or not -limits.INTEGER_MAX <= (number := int(text)) <= limits.INTEGER_MAX:
         raise ValueError(f"{text[:20]} is beyond 2**53 - 1")
     return number
+
+
+def _is_surely_small(data: bytes) -> bool:
+    """True when the bytes alone show that no text is too long, nothing too deep and no character halved, as in nearly all envelopes.
+
+    No text is longer than the whole, nothing is nested deeper than there are brackets, and half a character can come from an escape only.
+    """
+    return (
+        len(data) <= limits.TEXT_BYTES_MAX
+        and b"\\" not in data
+        and data.count(b"{") + data.count(b"[") <= limits.JSON_DEPTH_MAX
+    )
+
+
+_READ = json.JSONDecoder(
+    object_pairs_hook=_unique_keys, parse_float=_no_float, parse_constant=_no_float, parse_int=_whole
+)
