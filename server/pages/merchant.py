@@ -66,7 +66,7 @@ def order(asking: Merchant, order_id: str) -> Response:
         found = reads.order(conn, order_id, asking.organisation)
         if found is None:
             raise NotFoundError
-        entries = [line for line in statement(conn, found["merchant"]) if line.order == order_id]
+        entries = reads.order_money(conn, order_id, found["merchant"])
         devices_out = reads.order_out(conn, order_id)
     return asking.show(
         "order.html",

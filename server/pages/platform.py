@@ -62,7 +62,7 @@ def order(asking: Platform, order_id: str) -> Response:
         found = reads.order(conn, order_id, None)
         if found is None:
             raise NotFoundError
-        entries = [line for line in statement(conn, found["merchant"]) if line.order == order_id]
+        entries = reads.order_money(conn, order_id, found["merchant"])
     return asking.show(
         "order.html",
         tell=partial(tell_fact, lang=asking.lang),

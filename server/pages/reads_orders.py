@@ -12,7 +12,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, select
 
-from server.schema import device, envelope, fact, fact_subject
+from server.ledger import available_of, held_of
+from server.schema import device, entry, envelope, fact, fact_subject, posting
 from server.schema_trade import (
     decision,
     expected_return,
@@ -118,6 +119,22 @@ def order(conn: Connection, order_id: str, merchant: str | None) -> Row | None:
     parts = _subjects(order_id, tasks, pieces, found["parcels"], found["returns"])
     found["story"] = story(conn, parts)
     return found
+
+
+def order_money(conn: Connection, order_id: str, merchant: str) -> list[Row]:
+    """Return what an order did to its merchant's wallet, oldest first: free and frozen money, and why."""
+    free, frozen = available_of(merchant), held_of(merchant)
+    query = (
+        select(entry.c.id, entry.c.at_ms, entry.c.zh, entry.c.en, posting.c.account, posting.c.amount_fen)
+        .select_from(entry.join(posting, posting.c.entry == entry.c.id))
+        .where(entry.c.order_id == order_id, entry.c.merchant == merchant, posting.c.account.in_((free, frozen)))
+        .order_by(entry.c.id)
+    )
+    found: dict[int, Row] = {}
+    for row in rows(conn, query):
+        line = found.setdefault(row["id"], {**row, "available_change_fen": 0, "held_change_fen": 0})
+        line["available_change_fen" if row["account"] == free else "held_change_fen"] += row["amount_fen"]
+    return list(found.values())
 
 
 def owner_of_order(conn: Connection, order_id: str) -> str | None:
@@ -286,10 +303,12 @@ def _add_pieces(conn: Connection, found: Sequence[Row]) -> None:
             counted[str(order_id)][str(status)] = int(number)
     styles: dict[str, list[str]] = {order_id: [] for order_id in ids}
     waybills: dict[str, str] = {}
+    copies_of: dict[str, int] = {}
     if ids:
         for order_id, style, copies in conn.execute(
             select(order_line.c.order_id, order_line.c.style, order_line.c.copies).where(order_line.c.order_id.in_(ids))
         ):
+            copies_of[str(order_id)] = copies_of.get(str(order_id), 0) + int(copies)
             styles[str(order_id)].append(f"{style}×{copies}" if copies > 1 else str(style))
         for order_id, number in conn.execute(
             select(parcel.c.order_id, parcel.c.waybill_no).where(parcel.c.order_id.in_(ids))
@@ -301,6 +320,7 @@ def _add_pieces(conn: Connection, found: Sequence[Row]) -> None:
         row["wanted"] = counted[row["id"]]
         row["pieces"] = sum(counted[row["id"]].values())
         row["styles"] = styles[row["id"]]
+        row["copies"] = copies_of.get(row["id"], 0)
         row["waybill_no"] = waybills.get(row["id"], "")
         row.pop("receiver_sealed", None)
 
