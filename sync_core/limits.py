@@ -51,4 +51,7 @@ PING_INTERVAL_MS: Final = 15_000
 SILENCE_MS_MAX: Final = 40_000
 BACKOFF_MS_MIN: Final = 250
 BACKOFF_MS_MAX: Final = 30_000
+FOLD_PAUSE_MS: Final = 5
+FOLD_LATER_MS_MAX: Final = 1_000
+"""A device folds what came when the wire pauses for so long, or at least so often: 200 subjects, some 30 ms."""
 GROUP_COMMIT_ENVELOPES_MAX: Final = 5_000

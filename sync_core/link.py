@@ -78,6 +78,8 @@ class Link:
         self._socket: ClientConnection | None = None
         self._talk: Session | None = None
         self._denied: set[str] = set()
+        self._unfolded = False
+        self._folded_ms = 0
         self.status = LinkStatus(
             phase=Phase.OFFLINE, since_ms=_wall_ms(), last_ack_ms=None, detail="", clock_ahead_ms=None
         )
@@ -121,6 +123,8 @@ class Link:
                 self._show(Phase.OFFLINE, _plain(error))
             except DiskFullError as error:
                 self._show(Phase.REFUSED, str(error))
+            with suppress(DiskFullError):
+                await self._fold_the_rest()
             attempt = 0 if time.monotonic() - started > 30 else attempt + 1
             await self._pause(attempt)
 
@@ -169,10 +173,13 @@ class Link:
         while True:
             wait = max(0, talk.deadline_ms() - _monotonic_ms()) / 1000
             try:
-                async with asyncio.timeout(wait):
+                async with asyncio.timeout(min(wait, limits.FOLD_PAUSE_MS / 1000) if self._unfolded else wait):
                     message = await socket.recv(decode=False)
             except TimeoutError:
-                if not talk.tick(_monotonic_ms()):
+                if self._unfolded:
+                    self._fold_some()
+                    self._open_documents(talk)
+                elif not talk.tick(_monotonic_ms()):
                     socket.transport.abort()
                     raise RetryableError("the server has been silent for too long") from None
                 continue
@@ -192,7 +199,10 @@ class Link:
                 talk.settle(document, heads=admitted.heads, applied=not admitted.refusals)
                 if admitted.refusals:
                     raise RetryableError(f"the server's update was not taken: {admitted.refusals[0].detail}")
-                await self._fold_the_rest()
+                if not self._unfolded:
+                    self._unfolded, self._folded_ms = True, _monotonic_ms()
+                elif _monotonic_ms() - self._folded_ms > limits.FOLD_LATER_MS_MAX:
+                    self._fold_some()
                 self._open_documents(talk)
             case session.Acknowledged(document=document, vector=vector, whole=whole):
                 if whole and self._replica.hub_is_ahead(document, vector):
@@ -213,11 +223,15 @@ class Link:
             case _:
                 pass
 
+    def _fold_some(self) -> None:
+        """One step of the rows that are behind the log: in the pauses of the wire, so that a backlog is on the disk before it is folded."""
+        self._unfolded = self._replica.fold_some()
+        self._folded_ms = _monotonic_ms()
+
     async def _fold_the_rest(self) -> None:
-        more = self._replica.fold_some()
-        while more:
+        while self._unfolded:
+            self._fold_some()
             await asyncio.sleep(0)
-            more = self._replica.fold_some()
 
     def _heed(self, hello: dict[str, Any]) -> None:
         clock = hello.get("clock_ms")
