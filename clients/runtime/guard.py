@@ -50,6 +50,11 @@ _REFUSALS: Final[dict[str, tuple[int, str, str]]] = {
         "这个请求来自别的网页，没有执行。请回到拿货页面自己点一次。",
         "This request came from another page and was not carried out. Go back to the Nahuo page and tap there.",
     ),
+    "invariant": (
+        500,
+        "程序出错了，这一笔没有记下。回去再试一次，不行请告诉平台。",
+        "Our fault: this was not recorded. Go back and try again, then tell the platform.",
+    ),
     "guard.method": (
         405,
         "不支持这种请求。请回到拿货页面操作。",
@@ -154,7 +159,7 @@ def refusal(request: Request, code: str) -> Response:
         return JSONResponse({"ok": False, "code": code, "zh": zh, "en": en}, status_code=status)
     return HTMLResponse(
         f'<!doctype html><html lang="zh"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f"<title>{status}</title><h1>{zh}</h1><p>{en}</p><p>{code}</p></html>",
+        f'<title>{status}</title><h1>{zh}</h1><p>{en}</p><p>{code}</p><p><a href="/">↩</a></p></html>',
         status_code=status,
     )
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Final
 
 from clients.runtime.language import Language, say
 from clients.runtime.node import Node
@@ -13,24 +13,49 @@ from clients.runtime.web import Frame
 from trade import inbox as trade_inbox
 from trade.ids import bare_id
 
+COUNT_MS: Final = 2_000
+
 
 def prepare_inbox(conn: sqlite3.Connection) -> None:
     """Make the table of entries a person has read."""
     conn.execute("CREATE TABLE IF NOT EXISTS inbox_seen (entry TEXT PRIMARY KEY, at_ms INTEGER NOT NULL) STRICT")
 
 
-def inbox_entries(node: Node, frame: Frame, kinds: Sequence[str]) -> Callable[[], list[Entry]]:
-    """Return a function that lists the entries, unread and newest first; it reads again only after a change."""
-    kept: dict[str, Any] = {"version": -1, "entries": []}
+class Inbox:
+    """Lists the entries, unread first. The bar's count may be two seconds old: every page shows it, and it reads every state."""
 
-    def entries() -> list[Entry]:
-        version = (node.version, frame.language())
-        if kept["version"] != version:
-            kept["version"], kept["entries"] = version, _read(node, frame.language(), kinds)
-        found: list[Entry] = kept["entries"]
+    def __init__(self, node: Node, frame: Frame, kinds: Sequence[str]) -> None:
+        self._node = node
+        self._frame = frame
+        self._kinds = tuple(kinds)
+        self._counted = -1
+        self._count = 0
+        self._counted_ms = 0
+
+    def entries(self) -> list[Entry]:
+        """Return all entries as they are now."""
+        found = _read(self._node, self._frame.language(), self._kinds)
+        self._note(found)
         return found
 
-    return entries
+    def unread(self) -> int:
+        """Return how many wait for a person."""
+        now_ms = self._node.clock.steady_ms()
+        if self._counted < 0 or (self._counted != self._node.version and now_ms - self._counted_ms >= COUNT_MS):
+            self._note(_read(self._node, self._frame.language(), self._kinds))
+        return self._count
+
+    def seen(self, entry: str) -> None:
+        """Note that a person has read an entry; it stays readable."""
+        self._node.replica.conn.execute(
+            "INSERT OR IGNORE INTO inbox_seen (entry, at_ms) VALUES (?, ?)", (entry, self._node.clock.wall_ms())
+        )
+        self._counted = -1
+
+    def _note(self, found: Sequence[Entry]) -> None:
+        self._count = sum(1 for entry in found if not entry.seen)
+        self._counted = self._node.version
+        self._counted_ms = self._node.clock.steady_ms()
 
 
 def _read(node: Node, language: Language, kinds: Sequence[str]) -> list[Entry]:

@@ -13,8 +13,8 @@ from starlette.routing import BaseRoute
 
 from clients.runtime import web
 from clients.runtime.enrol import enrol, renumber
-from clients.runtime.inbox import inbox_entries, prepare_inbox
-from clients.runtime.node import Node
+from clients.runtime.inbox import Inbox, prepare_inbox
+from clients.runtime.node import Node, drop_ballast
 from clients.runtime.printing import SpoolPrinters
 from clients.runtime.serve import Launch, build_app, new_token, open_listener, serve
 from clients.runtime.shared_pages import Shared
@@ -22,7 +22,7 @@ from clients.runtime.shared_pages import routes as shared_routes
 from clients.runtime.system import AesUnsealer, HttpDoor, HubLink, SystemClock
 from clients.runtime.web import Frame
 from printer.spool import PrinterName
-from sync_core.errors import NahuoError, RefusedError
+from sync_core.errors import DiskFullError, NahuoError, RefusedError
 from sync_core.identity import Signer, open_signer
 from sync_core.link import Link
 from sync_core.replica import Replica
@@ -50,10 +50,10 @@ def build_routes(client: Client, node: Node, *, signer: Signer, server: str) -> 
         web.forget_old_actions(conn, node.clock.wall_ms())
         prepare_inbox(conn)
     frame, own = client.build(node)
-    entries = inbox_entries(node, frame, client.inbox_kinds)
-    node.needs_person = lambda: sum(1 for entry in entries() if not entry.seen)
+    inbox = Inbox(node, frame, client.inbox_kinds)
+    node.needs_person = inbox.unread
     shared = Shared(
-        frame=frame, signer=signer, server=server, printer_names=client.printers, entries=entries, home=client.home
+        frame=frame, signer=signer, server=server, printer_names=client.printers, inbox=inbox, home=client.home
     )
     return [*shared_routes(shared), *own]
 
@@ -73,8 +73,7 @@ def run_client(client: Client, launch: Launch) -> int:
 async def _run(client: Client, launch: Launch) -> None:
     clock = SystemClock()
     launch.data.mkdir(parents=True, exist_ok=True)
-    # What the last run gave up on a full disk is not laid down again before the replica is open.
-    replica = Replica.open(launch.data / DATABASE, MARKET_DAY, synchronous=launch.synchronous)
+    replica = _open_replica(launch)
     try:
         signer = open_signer(launch.data / KEY)
         replica.use_key(signer)
@@ -116,6 +115,16 @@ async def _run(client: Client, launch: Launch) -> None:
         with suppress(NameError, RuntimeError):
             await door.close()
         replica.close()
+
+
+def _open_replica(launch: Launch) -> Replica:
+    """Open the replica; on a full disk give the ballast up first, so that the day can go on."""
+    try:
+        return Replica.open(launch.data / DATABASE, MARKET_DAY, synchronous=launch.synchronous)
+    except DiskFullError:
+        if not drop_ballast(launch.data):
+            raise
+        return Replica.open(launch.data / DATABASE, MARKET_DAY, synchronous=launch.synchronous)
 
 
 def _server_of(replica: Replica, launch: Launch) -> str:

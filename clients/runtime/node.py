@@ -25,9 +25,13 @@ from sync_core.facts import Fact
 from sync_core.replica import Replica, Waiting
 from trade.carry import document_kind
 
+BALLAST: Final = "ballast"
 BALLAST_BYTES: Final = 2 * 1024 * 1024
 _ROOM_BYTES_MIN: Final = 16 * 1024 * 1024
 """The ballast is laid down only where this much stays free beside it."""
+
+LOOK_PAUSE_S: Final = 0.1
+LOOK_AGAIN_S: Final = 5.0
 
 State = dict[str, Any]
 
@@ -178,7 +182,7 @@ class Node:
 
     def lay_ballast(self) -> None:
         """Keep 2 MiB aside for the moment the disk is full, where there is room for it."""
-        path = self._ballast
+        path = self.folder / BALLAST
         if path.exists() and path.stat().st_size == BALLAST_BYTES:
             return
         if shutil.disk_usage(self.folder).free < BALLAST_BYTES + _ROOM_BYTES_MIN:
@@ -190,15 +194,7 @@ class Node:
     def free_ballast(self) -> bool:
         """Give the ballast up; True when there was one."""
         self._disk_full = True
-        try:
-            self._ballast.unlink()
-        except FileNotFoundError:
-            return False
-        return True
-
-    @property
-    def _ballast(self) -> Path:
-        return self.folder / "ballast"
+        return drop_ballast(self.folder)
 
     # --- running ----------------------------------------------------------------------------------------------------------
 
@@ -217,6 +213,8 @@ class Node:
     async def _look_after_change(self) -> None:
         while True:
             await self._woken.wait()
+            # Several commits in a row are looked at once.
+            await asyncio.sleep(LOOK_PAUSE_S)
             self._woken.clear()
             for look in self.after_change:
                 try:
@@ -225,10 +223,19 @@ class Node:
                     self._disk_full = True
             # Also without a change, what waited for time to pass is looked at again.
             try:
-                await asyncio.wait_for(self._woken.wait(), timeout=5)
+                await asyncio.wait_for(self._woken.wait(), timeout=LOOK_AGAIN_S)
             except TimeoutError:
                 self._woken.set()
 
     def close(self) -> None:
         """Close the replica; what was committed is on the disk already."""
         self.replica.close()
+
+
+def drop_ballast(folder: Path) -> bool:
+    """Remove the ballast file; True when there was one."""
+    try:
+        (folder / BALLAST).unlink()
+    except FileNotFoundError:
+        return False
+    return True

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from clients.runtime.ports import Clock, PrintJob, PrintState
 from printer import spool
 from printer.default_templates import DEFAULT_TEMPLATES
-from printer.errors import SpoolError, TemplateError, find_reason, message_en, message_zh
+from printer.errors import PrinterError, SpoolError, find_reason, message_en, message_zh
 from printer.label import Label
 from printer.profiles import (
     ESCPOS_LABEL_58,
@@ -78,13 +78,25 @@ class SpoolPrinters:
         return str(spool.enqueue(conn, job))
 
     def _render(self, template: str, fields: Mapping[str, str]) -> Label:
+        """Fill the platform's template, else ours, else ours without its QR: whatever is wrong, the bag gets its bar code.
+
+        Raises:
+            RefusedError: not even that fits the paper.
+        """
         own = self._replica.setting(f"label_template.{template}")
-        if own is not None:
+        last: Exception | None = None
+        for described, texts in (
+            (own, fields),
+            (DEFAULT_TEMPLATES[template], fields),
+            (DEFAULT_TEMPLATES[template], {**fields, "qr": ""}),
+        ):
             try:
-                return render_template(LabelTemplate.model_validate(own), fields)
-            except (ValidationError, TemplateError) as error:
-                _log.warning("the template %s of the settings is not used: %s", template, error)
-        return render_template(DEFAULT_TEMPLATES[template], fields)
+                if described is not None:
+                    return render_template(LabelTemplate.model_validate(described), texts)
+            except (ValidationError, PrinterError) as error:
+                _log.warning("the template %s is not used: %s", template, error)
+                last = error
+        raise RefusedError("printer.bad_template", str(last))
 
     def cancel(self, conn: sqlite3.Connection, *, subject: str) -> int:
         """Take labels of `subject` that have not been sent out of the queue; return how many."""

@@ -14,11 +14,13 @@ from typing import Final
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from clients.runtime.guard import TOKEN_BITS, Guard
+from clients.runtime.guard import TOKEN_BITS, Guard, refusal
 from clients.runtime.node import Node
 from sync_core.errors import RefusedError
 
@@ -47,8 +49,16 @@ class Launch:
 def build_app(routes: Sequence[BaseRoute], *, port: int, token: str, framed_by: str | None = None) -> ASGIApp:
     """Return the guarded application of a client's routes."""
     folder = Path(__file__).parent / "static"
-    inner = Starlette(routes=[*routes, Mount("/static", StaticFiles(directory=folder), name="static")])
+    inner = Starlette(
+        routes=[*routes, Mount("/static", StaticFiles(directory=folder), name="static")],
+        exception_handlers={Exception: _our_fault},
+    )
     return Guard(inner, port=port, token=token, framed_by=framed_by)
+
+
+async def _our_fault(request: Request, error: Exception) -> Response:  # noqa: ARG001 - Starlette logs the error itself
+    """Nothing of the action is on the disk: its transaction was undone."""
+    return refusal(request, "invariant")
 
 
 def new_token() -> str:

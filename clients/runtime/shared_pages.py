@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
@@ -34,6 +34,18 @@ class Entry:
     seen: bool = False
 
 
+class EntryList(Protocol):
+    """The inbox as the screens use it."""
+
+    def entries(self) -> list[Entry]:
+        """Return all entries, unread first."""
+        ...
+
+    def seen(self, entry: str) -> None:
+        """Note that a person has read an entry."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shared:
     """What the shared screens need from their client."""
@@ -42,7 +54,7 @@ class Shared:
     signer: Signer
     server: str
     printer_names: Sequence[str]
-    entries: Callable[[], list[Entry]]
+    inbox: EntryList
     home: str
 
 
@@ -136,7 +148,7 @@ class SharedPages:
 
     async def inbox(self, request: Request) -> Response:
         """What did not win, and what the server refused."""
-        entries = self._shared.entries()
+        entries = self._shared.inbox.entries()
         answer: dict[str, Json] = {
             "ok": True,
             "entries": [
@@ -149,10 +161,7 @@ class SharedPages:
         """Note that the person has read an entry; it stays readable."""
 
         def run(form: Form) -> Done:
-            self._node.replica.conn.execute(
-                "INSERT OR IGNORE INTO inbox_seen (entry, at_ms) VALUES (?, ?)",
-                (form.text("entry", length_max=200), self._node.clock.wall_ms()),
-            )
+            self._shared.inbox.seen(form.text("entry", length_max=200))
             return Done(go="/inbox")
 
         return await self._frame.perform(request, run, back="/inbox")

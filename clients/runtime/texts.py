@@ -258,6 +258,14 @@ ERRORS: Final[dict[str, tuple[str, str]]] = {
     "refund.none": ("没收到钱请点“档口不收”", "Got nothing? Choose that the stall refuses"),
     "printer.bad_address": ("打印机地址不对：{detail}", "No such printer address: {detail}"),
     "printer.unknown_choice": ("没有这种打印机：{detail}", "No such printer: {detail}"),
+    "printer.bad_template": (
+        "标签打不了，请告诉平台：{detail}",
+        "The label cannot be printed, tell the platform: {detail}",
+    ),
+    "invariant": (
+        "程序出错了，这一笔没有记下。再试一次，不行请告诉平台。",
+        "Our fault: nothing was recorded. Try again, then tell the platform.",
+    ),
     "printer.bad_job": ("这张不在这个状态，刷新看看", "This label is in another state by now"),
 }
 TEXTS.update(FACTS)

@@ -246,7 +246,7 @@ class WarehouseScreens:
                 for o, stop in ready
             ],
             "parked": [{"order": o.id, "why": why, "pieces": list(o.view.codes)} for o, why in parked],
-            "keys_missing": list(sorted(missing)),
+            "keys_missing": [*sorted(missing)],
         }
         return self._frame.show(request, "ship.html", answer=answer, ready=ready, parked=parked)
 

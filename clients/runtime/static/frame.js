@@ -27,10 +27,11 @@
   }
   async function take(answer) {
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
-    for (const id of ["bar", "page", "tabs"]) {
-      const now = document.getElementById(id), next = fresh.getElementById(id);
-      if (now && next) now.replaceWith(next); else if (id === "page") return location.reload();
+    if (!fresh.getElementById("page")) {
+      document.body.replaceWith(fresh.body);
+      return sound("stop");
     }
+    for (const id of ["bar", "page", "tabs"]) document.getElementById(id)?.replaceWith(fresh.getElementById(id));
     document.body.dataset.version = fresh.body.dataset.version || "";
     const path = new URL(answer.url).pathname;
     const moved = path !== location.pathname;

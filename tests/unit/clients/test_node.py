@@ -1,0 +1,65 @@
+"""The node around the replica: ballast, the listener, and starting with words a person can act on."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from clients.field.main import run
+from clients.runtime.node import BALLAST, BALLAST_BYTES
+from clients.runtime.serve import Launch, open_listener
+from clients.runtime.web import Done, Form, Frame
+from sync_core.errors import DiskFullError, RefusedError
+from tests.unit.clients.market import Bench, open_bench
+
+
+async def test_a_full_disk_gives_up_the_ballast_and_the_tap_goes_through(
+    field: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    field.node.lay_ballast()
+    ballast = field.node.folder / BALLAST
+    assert ballast.stat().st_size == BALLAST_BYTES
+    once = Frame.once
+
+    def full_while_ballast_lies(frame: Frame, form: Form, run: object) -> tuple[Done, bool]:
+        if ballast.exists():
+            raise DiskFullError("full")
+        return once(frame, form, run)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Frame, "once", full_while_ballast_lies)
+    assert (await field.post("/buy", tasks="T1-1"))["ok"] is True
+    assert not ballast.exists()
+
+
+def test_a_client_listens_on_the_loopback_only_and_says_when_a_port_is_taken() -> None:
+    with pytest.raises(RefusedError) as refused:
+        open_listener("0.0.0.0", 0)
+    assert refused.value.code == "serve.host"
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(RefusedError) as refused:
+            open_listener("127.0.0.1", taken.getsockname()[1])
+    assert refused.value.code == "serve.port"
+
+
+def test_starting_without_a_server_says_what_to_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(Launch(data=tmp_path, server=None)) == 1
+    assert "--server" in capsys.readouterr().err
+    assert run(Launch(data=tmp_path, server="ftp://x")) == 1
+
+
+def test_a_second_program_on_the_same_data_is_told_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bench = open_bench(tmp_path, client="field")
+    assert run(Launch(data=tmp_path, server="http://127.0.0.1:9")) == 1
+    assert "another process" in capsys.readouterr().err
+    bench.node.close()
+
+
+def test_a_code_that_cannot_be_redeemed_ends_with_plain_words(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(Launch(data=tmp_path, server="http://127.0.0.1:9", enroll="ABCD")) == 1
+    assert "cannot be reached" in capsys.readouterr().err
