@@ -106,7 +106,7 @@ def _client_status(conn: sqlite3.Connection) -> Status:
 def _server_status(folder: DataFolder, conn: sqlite3.Connection) -> Status:
     number = _meta(conn, "server_number")
     status = Status(kind="server", name=f"number {number}" if number is not None else folder.path.name)
-    position = _meta(conn, "position")
+    position = _meta(conn, "authority.position")
     unread, since = conn.execute(
         "SELECT count(*), min(received_ms) FROM envelope WHERE n > ?", (position if isinstance(position, int) else 0,)
     ).fetchone()

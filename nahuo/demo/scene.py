@@ -53,6 +53,7 @@ class Scene:
     hands: dict[str, Hand] = field(default_factory=dict)
     admin: Desk = field(init=False)
     merchant: Desk = field(init=False)
+    _desks: list[Desk] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
         """Lay out the processes; nothing is started."""
@@ -117,8 +118,8 @@ class Scene:
 
     def drop_curtain(self) -> None:
         """End every process that was started here."""
-        for hand in self.hands.values():
-            hand.close()
+        for somebody in (*self.hands.values(), *self._desks):
+            somebody.close()
         for actor in reversed(self.actors):
             actor.stop()
 
@@ -168,12 +169,15 @@ class Scene:
     def _sit_down(self, fresh: bool) -> None:
         self.admin = Desk(self.server_url, name=ADMIN, password=ADMIN_PASSWORD)
         self.merchant = Desk(self.server_url, name=MERCHANT, password=MERCHANT_PASSWORD)
+        self._desks = [self.admin, self.merchant]
         self.admin.sign_in()
         if not fresh:
             self.merchant.sign_in()
 
     def _pick_up(self, key: str) -> None:
         device = self.devices[key]
+        if key in self.hands:
+            self.hands[key].close()
         self.hands[key] = Hand(device.client.wait())
         until = time.monotonic() + 30
         while True:
