@@ -14,12 +14,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nahuo.demo.hands import Answer
-from nahuo.demo.scene import Scene
+from nahuo.demo.scene import MERCHANT, Scene
 from printer.virtual.server import LabelFolder
 from sync_core.errors import RetryableError
 
 PHONES = ("phone1", "phone2")
+UNSETTLED = frozenset({"complete_waits", "waiting_for_phone", "carry"})
+"""Answers after which a bag is scanned again later: what it waited for may have come."""
+TWICE = 0.03
+"""How often somebody scans a bag that is in already (E9)."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -46,7 +49,8 @@ class Day:
         self.tell = tell
         self.tally = Tally()
         self._rng = random.Random(seed)
-        self._scanned: set[str] = set()
+        self._scanned: dict[str, str] = {}
+        """{piece code: what its last scan answered}."""
         self._errors: list[str] = []
 
     # --- the acts ----------------------------------------------------------------------------------------------------------
@@ -130,9 +134,9 @@ class Day:
         self.tally.kills += 1
         self.scene.restart_server()
         self._drain()
+        self._ask_the_impossible()
         self._decide()
-        for record in [r for key in PHONES for r in self._printed(key, "label")]:
-            self._scan_label(record)
+        self._scan_labels()
         self._ship_printed(server_down=False)
         self._drain()
 
@@ -140,15 +144,13 @@ class Day:
         """Re-quoted and changed tasks come back and are bought with the signal on; the rest is packed."""
         self.scene.admin.give("/platform/routes/assign")
         for key in PHONES:
-            for _ in range(3):
-                for task in self._open_tasks(key):
-                    self._buy(key, task, price=None, rng=self._rng)
-                self._drain()
-        for _ in range(3):
-            for record in [r for key in PHONES for r in self._printed(key, "label")]:
-                self._scan_label(record)
-            self._drain()
+            for task in self._open_tasks(key):
+                self._buy(key, task, price=None, rng=self._rng)
+        self._drain()
+        for _ in range(2):
+            self._scan_labels()
             self._ship_printed(server_down=False)
+            self._drain()
 
     def returns(self) -> None:
         """Buyers send parcels back: received, inspected, bagged, taken to the stall for the money."""
@@ -266,6 +268,11 @@ class Day:
         for order in self._rng.sample(candidates, min(3, len(candidates))):
             self.scene.merchant.give(f"/merchant/orders/{order['id']}/refund")
 
+    def _ask_the_impossible(self) -> None:
+        """Commands that must be refused, and change nothing: a merchant twice, an order nobody has."""
+        self.scene.admin.give("/platform/merchants", id=MERCHANT, name="another")
+        self.scene.admin.give("/platform/tasks/T1-1/reassign", device=str(self.scene.numbers["phone1"]))
+
     def _decide(self) -> None:
         """The merchant answers what waits for him: a new quote for what bounced, again tomorrow or close for the rest."""
         for decision in self.scene.merchant.see("/api/decisions")["decisions"]:
@@ -290,15 +297,22 @@ class Day:
 
     # --- the warehouse -----------------------------------------------------------------------------------------------------------
 
-    def _scan_label(self, record: dict[str, Any]) -> Answer:
+    def _scan_labels(self) -> None:
+        """Scan what came out of the phones' printers and is not settled yet; now and then a bag that is in already."""
+        for record in [r for key in PHONES for r in self._printed(key, "label")]:
+            outcome = self._scanned.get(record["codes"][0])
+            if outcome is None or outcome in UNSETTLED or self._rng.random() < TWICE:
+                self._scan_label(record)
+
+    def _scan_label(self, record: dict[str, Any]) -> None:
         """Scan what a printer printed: the QR where there is one, as a scanner does."""
-        text = record["qr"][0] if record.get("qr") else record["codes"][0]
-        if record["codes"] and record["codes"][0] in self._scanned:
-            self.tally.twice_scanned += 1
-        answer = self.scene.hands["terminal"].do("/scan", code=text, mode="door")
-        if answer.ok and record["codes"]:
-            self._scanned.add(record["codes"][0])
-        return answer
+        code = record["codes"][0]
+        self.tally.twice_scanned += code in self._scanned
+        answer = self.scene.hands["terminal"].do(
+            "/scan", code=record["qr"][0] if record.get("qr") else code, mode="door"
+        )
+        if answer.ok:
+            self._scanned[code] = str(answer.body.get("outcome"))
 
     def _ship_printed(self, *, server_down: bool) -> None:
         """Scan every waybill that came out of the printer a second time: it ships."""
