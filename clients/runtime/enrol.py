@@ -9,6 +9,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping
 
+from clients.runtime.device_key import DeviceKey
 from clients.runtime.ports import ServerDoor
 from sync_core.errors import RefusedError
 from sync_core.facts import Json
@@ -38,16 +39,23 @@ async def enrol(replica: Replica, signer: Signer, door: ServerDoor, code: str, *
     return number
 
 
-async def renumber(replica: Replica, signer: Signer, door: ServerDoor) -> None:
-    """Get a copied or restored device a number of its own; unacknowledged work is said again under it.
+async def renumber(replica: Replica, key: DeviceKey, door: ServerDoor) -> None:
+    """Get a copied or restored device a number and a key of its own; unacknowledged work is said again under them.
 
     Raises:
         RefusedError: the server does not know this device any more.
         RetryableError: the server cannot be reached; nothing is minted until it answers.
     """
-    answer = await door.renumber({"public_key": signer.public_key.hex(), "alg": signer.alg})
+    name, fresh = key.make_next()
+    answer = await door.renumber({"public_key": fresh.public_key.hex(), "alg": fresh.alg})
     number, _ = _read_certificate(answer)
-    replica.renumber(number, answer)
+    try:
+        with replica.transaction():
+            key.take(name, fresh)
+            replica.renumber(number, answer)
+    except BaseException:
+        key.reload()
+        raise
 
 
 def _read_certificate(answer: Mapping[str, Json]) -> tuple[int, bytes]:

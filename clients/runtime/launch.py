@@ -12,6 +12,7 @@ from typing import Final
 from starlette.routing import BaseRoute
 
 from clients.runtime import web
+from clients.runtime.device_key import DeviceKey
 from clients.runtime.enrol import enrol, renumber
 from clients.runtime.inbox import Inbox, prepare_inbox
 from clients.runtime.node import Node, drop_ballast
@@ -23,13 +24,12 @@ from clients.runtime.system import AesUnsealer, HttpDoor, HubLink, SystemClock
 from clients.runtime.web import Frame
 from printer.spool import PrinterName
 from sync_core.errors import DiskFullError, NahuoError, RefusedError
-from sync_core.identity import Signer, open_signer
+from sync_core.identity import Signer
 from sync_core.link import Link
 from sync_core.replica import Replica
 from trade.projections import MARKET_DAY
 
 DATABASE: Final = "replica.db"
-KEY: Final = "device.key"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,8 +75,7 @@ async def _run(client: Client, launch: Launch) -> None:
     launch.data.mkdir(parents=True, exist_ok=True)
     replica = _open_replica(launch)
     try:
-        signer = open_signer(launch.data / KEY)
-        replica.use_key(signer)
+        signer = DeviceKey(launch.data, replica)
         server = _server_of(replica, launch)
         door = HttpDoor(server, signer, replica)
         printers = SpoolPrinters(replica, clock, client.printers)

@@ -116,12 +116,15 @@ class Node:
         return [name for name in named if name in held and document_kind(name) == kind]
 
     def wanted_documents(self) -> list[str]:
-        """Return the names of all documents the device syncs now: its own first, then those its scope names."""
+        """Return the names of all documents the device syncs now: its own first, those its scope names, those it still owes work of.
+
+        A document that ended or was taken away leaves the scope; what was written there offline is delivered all the same.
+        """
         scope = self.scope()
         own = [name for name in scope.get("device_documents") or [] if isinstance(name, str)]
         if not own and self.replica.number is not None:
             own = [f"device/{self.replica.number}/1"]
-        return list(dict.fromkeys([*own, *(scope.get("documents") or [])]))
+        return list(dict.fromkeys([*own, *(scope.get("documents") or []), *self.replica.owing()]))
 
     def actor(self) -> SignedIn:
         """Return who acts.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import json
@@ -155,6 +156,7 @@ class HubLink:
     def __init__(self, link: engine.Link, replica: Replica) -> None:
         self._link = link
         self._replica = replica
+        self._enrolled = asyncio.Event()
 
     @property
     def enabled(self) -> bool:
@@ -174,8 +176,12 @@ class HubLink:
 
     def notify(self) -> None:
         """Wake the link."""
+        if self._replica.number is not None:
+            self._enrolled.set()
         self._link.notify()
 
     async def run(self) -> None:
-        """Keep the device connected until cancelled."""
+        """Keep the device connected until cancelled; before the enrolment there is nobody to connect as."""
+        if self._replica.number is None:
+            await self._enrolled.wait()
         await self._link.run()

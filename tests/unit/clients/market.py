@@ -13,7 +13,8 @@ from typing import Any, Literal
 import httpx
 
 from clients.field.main import CLIENT as FIELD
-from clients.runtime.launch import DATABASE, KEY, build_routes
+from clients.runtime.device_key import DeviceKey
+from clients.runtime.launch import DATABASE, build_routes
 from clients.runtime.node import Node
 from clients.runtime.ports import LinkState
 from clients.runtime.printing import SpoolPrinters
@@ -25,7 +26,7 @@ from sync_core import gate
 from sync_core.errors import RetryableError
 from sync_core.facts import Envelope, Fact, Json, encode_payload
 from sync_core.gate import Run
-from sync_core.identity import Ed25519Signer, open_signer
+from sync_core.identity import Ed25519Signer
 from sync_core.replica import Replica
 from trade import kinds
 from trade.projections import MARKET_DAY
@@ -90,12 +91,16 @@ class Door:
     keys: dict[str, str] = field(default_factory=dict)
     reachable: bool = True
     asked: list[list[str]] = field(default_factory=list)
+    keys_shown: list[str] = field(default_factory=list)
 
     async def enrol(self, body: Mapping[str, Json]) -> Mapping[str, Json]:
         raise RetryableError("the server cannot be reached")
 
     async def renumber(self, body: Mapping[str, Json]) -> Mapping[str, Json]:
-        raise RetryableError("the server cannot be reached")
+        if not self.reachable:
+            raise RetryableError("the server cannot be reached")
+        self.keys_shown.append(str(body["public_key"]))
+        return {"number": 150, "server_key": "00" * 32}
 
     async def parcel_keys(self, parcels: Sequence[str]) -> Mapping[str, str]:
         if not self.reachable:
@@ -138,6 +143,7 @@ class Bench:
     server: Server
     printers: SpoolPrinters
     app: Any
+    key: DeviceKey
 
     def say(self, document: str, *facts: Fact, at_ms: int = NOW_MS - 3_600_000) -> None:
         """Let the server say something."""
@@ -189,8 +195,7 @@ def open_bench(folder: Path, *, client: Literal["field", "warehouse"], server: S
     server = server or Server()
     clock, link, door = SetClock(), NoLink(), Door()
     replica = Replica.open(folder / DATABASE, MARKET_DAY, synchronous="OFF")
-    signer = open_signer(folder / KEY)
-    replica.use_key(signer)
+    signer = DeviceKey(folder, replica)
     if replica.number is None:
         replica.enrol(number=number, server_key=server.public_key, certificate={"number": number})
     printers = SpoolPrinters(replica, clock, chosen.printers)
@@ -207,6 +212,7 @@ def open_bench(folder: Path, *, client: Literal["field", "warehouse"], server: S
         server=server,
         printers=printers,
         app=build_app(routes, port=PORT, token=TOKEN),
+        key=signer,
     )
     documents = [ROUTE, TRIP] if client == "field" else [WALL]
     own = f"device/{number}/1"

@@ -1,0 +1,49 @@
+"""The device's key, and the next one: a restored or copied device gets a new number under a new key.
+
+Which file holds the key in force stands in the replica, so that number and key change in one transaction: a kill between two steps
+leaves the old number with the old key, or the new number with the new one, never a mixture that can sign nothing.
+"""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from typing import Final
+
+from sync_core.identity import Signer, open_signer
+from sync_core.replica import Replica
+
+FIRST_KEY: Final = "device.key"
+SETTING: Final = "key_file"
+
+
+class DeviceKey:
+    """Signs as this device, whichever key is in force; implements `Signer`."""
+
+    def __init__(self, folder: Path, replica: Replica) -> None:
+        self._folder = folder
+        self._replica = replica
+        self._signer: Signer = open_signer(folder / str(replica.setting(SETTING, FIRST_KEY)))
+        self.alg = self._signer.alg
+        self.public_key = self._signer.public_key
+        replica.use_key(self)
+
+    def sign(self, signed: bytes) -> bytes:
+        """Return the signature of `signed`."""
+        return self._signer.sign(signed)
+
+    def make_next(self) -> tuple[str, Signer]:
+        """Make a key that is on the disk and not in force yet; return its file's name and itself."""
+        name = f"device-{secrets.token_hex(4)}.key"
+        return name, open_signer(self._folder / name)
+
+    def take(self, name: str, signer: Signer) -> None:
+        """Put a key in force; inside the transaction that writes the new number."""
+        self._replica.set_setting(SETTING, name)
+        self._signer = signer
+        self.alg, self.public_key = signer.alg, signer.public_key
+
+    def reload(self) -> None:
+        """Take what the replica says again, after a transaction that was undone."""
+        self._signer = open_signer(self._folder / str(self._replica.setting(SETTING, FIRST_KEY)))
+        self.alg, self.public_key = self._signer.alg, self._signer.public_key
