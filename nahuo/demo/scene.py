@@ -118,8 +118,10 @@ class Scene:
 
     def drop_curtain(self) -> None:
         """End every process that was started here."""
-        for somebody in (*self.hands.values(), *self._desks):
-            somebody.close()
+        for hand in self.hands.values():
+            hand.close()
+        for desk in self._desks:
+            desk.close()
         for actor in reversed(self.actors):
             actor.stop()
 
