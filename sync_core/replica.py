@@ -356,6 +356,13 @@ class Replica(ReplicaStore):
         ).fetchone()
         return Waiting(actions=count, since_ms=since)
 
+    def owing(self) -> list[str]:
+        """Return the documents in which the hub has not acknowledged all we wrote: they are synced until it has, also after they ended."""
+        rows = self.conn.execute(
+            "SELECT document FROM writer WHERE device = ? AND seq > acked ORDER BY document", (self.number,)
+        )
+        return [row[0] for row in rows]
+
     # --- inside -----------------------------------------------------------------------------------------------------------
 
     def _rebuild_heads(self, conn: sqlite3.Connection, device: int) -> None:
