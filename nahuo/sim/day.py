@@ -181,6 +181,7 @@ class Day:
     def _begin(self) -> None:
         self.office.import_orders(self.world.random.randrange(3, 7))
         self.office.give(c.RoutesAssign())
+        self.server.tick()
         for device in self.devices:
             device.start()
         turns = self.world.random.randrange(45, 110)

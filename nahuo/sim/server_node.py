@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from nahuo.sim.network import Wire
-from nahuo.sim.world import PowerCut, World
+from nahuo.sim.world import MINUTE_MS, PowerCut, World
 from server import commands
 from server.authority import Authority
 from server.installation import Server, open_server
@@ -26,6 +26,8 @@ from sync_core.gate import Run
 from sync_core.hub import Connection, Hub, Submission, commit_batch, refusal_message
 from sync_core.session import Session, Side
 from trade.kinds import SCHEMA
+
+TICK_MS: Final = 30 * MINUTE_MS
 
 
 @dataclass(eq=False, slots=True)
@@ -153,6 +155,12 @@ class ServerNode:
         """There is a new command."""
         self.dirty = True
         self._schedule()
+
+    def tick(self) -> None:
+        """Let the authority look at its timed rules: the real writer wakes for them every second, a world of hours more seldom."""
+        if not self.down:
+            self.nudge()
+        self._world.later(TICK_MS, "server ticks", self.tick)
 
     # --- connections ------------------------------------------------------------------------------------------------------
 
