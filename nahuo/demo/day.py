@@ -254,11 +254,16 @@ class Day:
 
     def _reassign_behind_his_back(self) -> None:
         """Some tasks of the phone that is gone are given to the other: both will buy."""
-        chosen = self._open_tasks("phone1")[-4:]
-        for task in chosen:
-            self.scene.admin.give(f"/platform/tasks/{task['task']}/reassign", device=str(self.scene.numbers["phone2"]))
-        self._wait(lambda: len(self._open_tasks("phone2")) > 0, "phone 2 has nothing to do")
-        self._drain(("phone2",))
+        given: set[str] = set()
+        for task in self._open_tasks("phone1")[-6:]:
+            answer = self.scene.admin.give(
+                f"/platform/tasks/{task['task']}/reassign", device=str(self.scene.numbers["phone2"])
+            )
+            given |= {str(answer.body["result"]["task"])} if answer.ok else set()
+        self._wait(
+            lambda: given <= {task["task"] for task in self._open_tasks("phone2")},
+            "phone 2 never got the reassigned tasks",
+        )
 
     def _close_behind_their_backs(self) -> None:
         candidates = [order for order in self._orders(status="out") if order["id"] not in self.tally.shipped]
