@@ -1,6 +1,7 @@
 """The sync endpoint: one WebSocket, many documents. A thin shell between a socket, its session, the hub and the writer.
 
-Read a frame, ask the session, commit through the writer, send what the session has to say: in this order. A socket whose peer does not
+Read a frame, ask the session, commit through the writer, send what the session has to say: in this order. The next frame is read while
+the last commits, so that updates of one socket share a commit too; they are settled in their order. A socket whose peer does not
 read blocks its own sender only; its cursor stays behind. Frames and control frames are counted per connection, envelopes never.
 A revoked device may still deliver what it holds, and is sent nothing.
 """
@@ -19,12 +20,15 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from server.writer import Writer
 from sync_core import session, wire
 from sync_core.gate import Run
-from sync_core.hub import Connection, Hub, HubLog, Refused, Submission, refusal_message
+from sync_core.hub import Connection, Hub, HubLog, Outcome, Refused, Submission, refusal_message
 from sync_core.session import Session, Side
 
 FRAMES_PER_SECOND = 400
 FRAMES_BURST = 2_000
 """A device that sends a backlog sends some 600 envelopes a frame; no honest one comes near."""
+
+UNSETTLED_MAX = 16
+"""Updates of one socket on their way to the disk; a device keeps eight."""
 
 ANONYMOUS_SECONDS = 10
 """A stock client that presents its token in the first frame has this long."""
@@ -79,7 +83,7 @@ class _Served:
         self._wake = asyncio.Event()
         self._session = Session(Side.HUB, now_ms=_monotonic_ms())
         self._connection = Connection(session=self._session, device=peer.device if peer else -1, wake=self._wake.set)
-        self._ready = asyncio.Event()
+        self._unsettled: asyncio.Queue[tuple[str, asyncio.Future[Outcome] | None]] = asyncio.Queue(UNSETTLED_MAX)
         self._silent = False
         """A revoked device: it delivers, and is sent no envelopes."""
         self._allowance = float(FRAMES_BURST)
@@ -89,13 +93,19 @@ class _Served:
     async def run(self) -> None:
         reader = asyncio.ensure_future(self._read())
         sender = asyncio.ensure_future(self._send())
+        settler = asyncio.ensure_future(self._settle())
+        tasks = (reader, sender, settler)
         try:
-            await asyncio.wait({reader, sender}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._ports.hub.drop(self._connection)
-            for task in (reader, sender):
+            for task in tasks:
                 task.cancel()
-            results = await asyncio.gather(reader, sender, return_exceptions=True)
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+            while not self._unsettled.empty():
+                _, outcome = self._unsettled.get_nowait()
+                if outcome is not None:
+                    outcome.cancel()
             reason = next((r for r in results if isinstance(r, _End)), _End(1001, "closed"))
             with suppress(RuntimeError, WebSocketDisconnect, OSError):
                 await self._socket.close(reason.code, reason.reason[:120])
@@ -170,17 +180,26 @@ class _Served:
             await self._take(event)
 
     async def _commit(self, document: str, runs: tuple[Run, ...]) -> None:
-        if not runs:
-            self._session.settle(document, heads={}, applied=True)
-            return
-        sent_by = self._peer.device if self._peer else -1
-        submission = Submission(document=document, runs=runs, sent_by=sent_by, received_ms=self._ports.now_ms())
-        try:
-            outcome = await self._ports.writer.submit(submission)
-        except OSError:
-            raise _End(1013, "the server cannot store now: come back later") from None
-        refusal = None if outcome.refusal is None else refusal_message(document, outcome.refusal)
-        self._session.settle(document, heads=outcome.heads, applied=outcome.applied, refusal=refusal)
+        outcome = None
+        if runs:
+            sent_by = self._peer.device if self._peer else -1
+            submission = Submission(document=document, runs=runs, sent_by=sent_by, received_ms=self._ports.now_ms())
+            outcome = self._ports.writer.submit(submission)
+        await self._unsettled.put((document, outcome))
+
+    async def _settle(self) -> None:
+        while True:
+            document, future = await self._unsettled.get()
+            if future is None:
+                self._session.settle(document, heads={}, applied=True)
+            else:
+                try:
+                    outcome = await future
+                except OSError:
+                    raise _End(1013, "the server cannot store now: come back later") from None
+                refusal = None if outcome.refusal is None else refusal_message(document, outcome.refusal)
+                self._session.settle(document, heads=outcome.heads, applied=outcome.applied, refusal=refusal)
+            self._wake.set()
 
     async def _send(self) -> None:
         while True:

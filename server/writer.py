@@ -84,17 +84,18 @@ class Writer:
             self._work.notify()
         self._thread.join()
 
-    async def submit(self, submission: Submission) -> Outcome:
-        """Commit what a device sent; returns after the commit.
+    def submit(self, submission: Submission) -> asyncio.Future[Outcome]:
+        """Commit what a device sent, in the order of the calls; call on the event loop. The future ends after the commit.
 
-        Raises:
-            OSError: the commit failed; nothing of the submission counts.
+        It raises OSError when the commit failed: nothing of the submission counts.
         """
         future: Future[Outcome] = Future()
+        # Nobody may cancel it: a socket that ends does not take its envelopes back, and the writer must be able to answer.
+        future.set_running_or_notify_cancel()
         with self._work:
             self._queue.append((submission, future))
             self._work.notify()
-        return await asyncio.wrap_future(future)
+        return asyncio.wrap_future(future)
 
     def nudge(self) -> None:
         """There is a new command, or a device was enrolled."""

@@ -127,8 +127,8 @@ class _Channel:
     in_flight: deque[dict[int, int]] = field(default_factory=deque)
     blocked: bool = False
     """Device: the hub refused our work here; nothing more is offered on this connection, a person must look."""
-    unsettled: deque[bool] = field(default_factory=deque)
-    """Updates handed to the shell and not settled yet; True when it asked nothing new (a readonly peer's step 2)."""
+    unsettled: deque[Mapping[str, Any] | None] = field(default_factory=deque)
+    """Updates not answered yet, in their order: None is with the shell, which settles it; else why this one is refused."""
 
 
 class Session:
@@ -301,6 +301,13 @@ class Session:
             channel.unsettled.popleft()
         if self._side is Side.DEVICE:
             return
+        self._answer(channel, heads=heads, applied=applied, refusal=refusal)
+        while channel.unsettled and channel.unsettled[0] is not None:
+            self._answer(channel, heads={}, applied=False, refusal=channel.unsettled.popleft())
+
+    def _answer(
+        self, channel: _Channel, *, heads: Mapping[int, int], applied: bool, refusal: Mapping[str, Any] | None
+    ) -> None:
         if not applied:
             # What the peer claimed to have and we did not take is not ours to count on.
             for writer in list(channel.peer):
@@ -421,14 +428,12 @@ class Session:
             runs = gate.parse_update(update)
         except MalformedError as error:
             if self._side is Side.HUB:
-                self._send(
-                    wire.Stateless(
-                        address=channel.address,
-                        message={"refused": {"document": document, "code": error.code, "detail": str(error)}},
-                    )
-                )
-                self._send(wire.Status(address=channel.address, applied=False))
-                self._send(wire.Step1(address=channel.address, vector=gate.encode_state_vector(channel.local)))
+                # Answered in order: its status must not overtake that of an update still being committed.
+                refusal = {"document": document, "code": error.code, "detail": str(error)}
+                if channel.unsettled:
+                    channel.unsettled.append(refusal)
+                else:
+                    self._answer(channel, heads={}, applied=False, refusal=refusal)
             return [Violation(document=document, code=error.code, detail=str(error), frame=data, fatal=False)]
         if self._side is Side.HUB and channel.scope == READ_ONLY:
             adds = any(run.last_seq > channel.local.get(run.device, 0) for run in runs)
@@ -439,10 +444,10 @@ class Session:
         if not runs:
             if self._side is Side.HUB:
                 # Settled in order: an empty step 2 must not overtake the answer to an update still being committed.
-                channel.unsettled.append(True)
+                channel.unsettled.append(None)
                 return [Received(document=document, runs=(), update_bytes=len(update))]
             return []
-        channel.unsettled.append(False)
+        channel.unsettled.append(None)
         return [Received(document=document, runs=runs, update_bytes=len(update))]
 
     def _receive_status(self, document: str, channel: _Channel, applied: bool) -> list[Event]:

@@ -138,6 +138,18 @@ def test_no_status_before_the_commit(pair: Pair) -> None:
     assert not any(isinstance(wire.decode_frame(f), wire.Status) for f in pair.hub.take_frames())
 
 
+def test_a_malformed_update_is_answered_after_the_one_before_it_whose_commit_is_still_under_way(pair: Pair) -> None:
+    pair.connect()
+    pair.settle()
+    good = wire.Update(address=DOCUMENT, update=encode_update([chain(700, DOCUMENT, [[put(1)]])]), answer=False)
+    (received,) = pair.hub.receive(wire.encode_frame(good), now_ms=2)
+    pair.hub.receive(wire.encode_frame(wire.Update(address=DOCUMENT, update=b"\x07", answer=False)), now_ms=2)
+    assert pair.hub.take_frames() == []
+    pair.at_hub(received)
+    statuses = [f.applied for data in pair.hub.take_frames() if isinstance(f := wire.decode_frame(data), wire.Status)]
+    assert statuses == [True, False]
+
+
 def test_a_readonly_peer_is_answered_but_adds_nothing(pair: Pair) -> None:
     pair.scope = READ_ONLY
     pair.connect()
