@@ -67,10 +67,10 @@ def bought(n: int, device: int) -> Fact:
     )
 
 
-def chain(number: int, document: str, actions: Sequence[Sequence[Fact]], head: gate.Head | None = None) -> Run:
-    """Signed envelopes of one writer."""
-    head = head or gate.empty_head(document)
-    key = signer(number)
+def chain(number: int, document: str, actions: Sequence[Sequence[Fact]], *, key: Ed25519Signer | None = None) -> Run:
+    """Signed envelopes of one writer, from his first."""
+    head = gate.empty_head(document)
+    key = key or signer(number)
     first = head.seq + 1
     stored = []
     for facts in actions:

@@ -16,8 +16,8 @@ from typing import Any, Self
 from bench.players import Player
 from nahuo.demo.hands import Desk
 from nahuo.demo.processes import Actor
-from nahuo.reading_token import make_reading_token
 from nahuo.founding import init_folder
+from nahuo.reading_token import make_reading_token
 
 ADMIN, PASSWORD = "admin", "bench-admin-password"
 PERSON = "cang"
