@@ -14,7 +14,10 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
+from sqlalchemy import Connection, update
+
 from server import schema as s
+from server import schema_trade as st
 from server.store import Store, get_meta, insert_once, open_store, set_meta
 from sync_core import limits
 from sync_core.errors import IncompatibleError
@@ -27,6 +30,12 @@ NOT_FOR_BACKUP = (TOKEN,)
 FIRST_DEVICE = 100
 DEVICE_JUMP = 1000
 """More than any shop enrols between two backups."""
+
+
+FIRST_ORDER = 1001
+ORDER_JUMP = 100_000
+WAYBILL_JUMP = 200
+"""Leased numbers given up per range after a restore: two parcels under one number cost more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +85,10 @@ def open_server(
             number += 1
             if number not in limits.SERVER_NUMBERS:
                 raise IncompatibleError("this server was restored a hundred times: its numbers are used up")
+            # What the lost server handed out after the backup must not be handed out again.
             set_meta(conn, "device_next", int(get_meta(conn, "device_next", FIRST_DEVICE)) + DEVICE_JUMP)
+            set_meta(conn, "order_next", int(get_meta(conn, "order_next", FIRST_ORDER)) + ORDER_JUMP)
+            _skip_numbers(conn)
         set_meta(conn, "server_number", number)
         insert_once(conn, s.server_number, {"number": number, "public_key": signer.public_key, "since_ms": now_ms})
         zone = str(get_meta(conn, "zone", "Asia/Shanghai"))
@@ -101,6 +113,11 @@ def open_server_again(server: Server, zone: str) -> Server:
         restored=server.restored,
         zone=zone,
     )
+
+
+def _skip_numbers(conn: Connection) -> None:
+    r = st.courier_range.c
+    conn.execute(update(st.courier_range).where(r.next <= r.last).values(next=r.next + WAYBILL_JUMP))
 
 
 def _read_token(path: Path) -> tuple[str | None, str | None]:

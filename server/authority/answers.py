@@ -341,10 +341,18 @@ def _say_verdict(
             verdict = kinds.AnswerVerdict(fact=fact.id, outcome="accepted", next=then, on_day=on_day)
         case Overruled():
             verdict = kinds.AnswerVerdict(fact=fact.id, outcome="overruled")
-            told = ("answer_overruled", "已有人买到，无货记录保留为观察", "somebody bought it: the answer is kept as an observation")
+            told = (
+                "answer_overruled",
+                "已有人买到，无货记录保留为观察",
+                "somebody bought it: the answer is kept as an observation",
+            )
         case TooLate():
             verdict = kinds.AnswerVerdict(fact=fact.id, outcome="too_late")
-            told = ("answer_too_late", "任务已撤回，回答保留为观察", "the task was withdrawn before: the answer is kept as an observation")
+            told = (
+                "answer_too_late",
+                "任务已撤回，回答保留为观察",
+                "the task was withdrawn before: the answer is kept as an observation",
+            )
     if not b.once(document, fact.id, kinds.AnswerVerdict.KIND, verdict.model_dump(mode="json")):
         return
     if told is not None:

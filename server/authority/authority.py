@@ -126,6 +126,12 @@ class Authority:
                 take_back(b, row.document, fact)
             else:
                 decide(b, row.document, fact, received_ms=row.received_ms)
+        late, b.memory.late = b.memory.late, []
+        for document, fact in late:
+            b.settle_discrepancy(
+                f"void|{document}|{fact.writer}|{fact.seq}|{fact.index}", "后来得到准许 / admitted after all"
+            )
+            decide(b, document, fact, received_ms=row.received_ms)
 
     def _set_aside(self, row: Row[Any], error: str, now_ms: int) -> None:
         """Keep the facts of an envelope without deciding about them, and tell somebody."""

@@ -21,6 +21,7 @@ from server import schema_trade as st
 from server.authority import waybills
 from server.authority.batch import Batch
 from server.authority.dispatch import put_in_warehouse
+from server.installation import FIRST_ORDER
 from server.ledger import HoldPart
 from server.orders import Receiver, ShopLine, ShopOrder, read_order_files
 from server.orders.reading import code_problem
@@ -42,8 +43,6 @@ from trade.screening import (
     StockPiece,
     screen,
 )
-
-FIRST_ORDER = 1001
 
 
 def import_orders(b: Batch, command: c.OrdersImport) -> dict[str, Any]:

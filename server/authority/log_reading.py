@@ -53,6 +53,8 @@ class Memory:
         self._trade = trade
         self._writers: dict[str, dict[int, _Writer]] = {}
         self.touched: set[tuple[str, str]] = set()
+        self.late: list[tuple[str, PlacedFact]] = []
+        """(document, fact) of facts whose author was admitted only after they were read: they count from now."""
 
     def read_of(self, document: str) -> dict[int, int]:
         """Return {writer: last seq read} of a document."""
@@ -175,13 +177,30 @@ class Memory:
         if not is_server(fact.writer):
             return
         for device, admission in read_admissions([fact]).items():
-            self._keep(document, device, replace(self._of(document).get(device, _Writer()), admission=admission))
+            known = self._of(document).get(device, _Writer())
+            self._keep(document, device, replace(known, admission=admission))
+            if known.admission == STRANGER and known.seq:
+                self._readmit(document, device, admission)
         if fact.kind == DOCUMENT_CLOSED:
             self._conn.execute(
                 update(s.document)
                 .where(s.document.c.name == document, s.document.c.closed_ms.is_(None))
                 .values(closed_ms=fact.at_ms, successor=fact.body.get("successor"))
             )
+
+    def _readmit(self, document: str, device: int, admission: Admission) -> None:
+        """After a restore an author's work may arrive before the server's own word that admitted him: judge it again."""
+        f = s.fact
+        where = (f.c.document == document, f.c.writer == device, f.c.role == "")
+        for row in self._conn.execute(select(f).where(*where).order_by(f.c.seq, f.c.place)).all():
+            fact = replace(placed_fact(row), role=admission.role)
+            void = judge(self._trade, fact)
+            self._conn.execute(
+                update(f).where(*where, f.c.seq == row.seq, f.c.place == row.place).values(role=fact.role, void=void)
+            )
+            self.touched.update((document, subject) for subject in fact.subjects)
+            if void is None:
+                self.late.append((document, fact))
 
     def _insert(self, document: str, fact: PlacedFact, n: int, void: str | None, *, carried: bool) -> None:
         stands = {"document": document, "writer": fact.writer, "seq": fact.seq, "place": fact.index}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final, assert_never
 
 from sqlalchemy import Row, select, update
 
@@ -37,6 +37,10 @@ from trade.conflicts import (
 )
 from trade.ids import first_id
 from trade.pricing import judge_correction
+
+
+RECOVERED: Final = "verdict.recovered"
+"""The rule under which a lost server's verdict is noted until its purchase arrives."""
 
 
 def on_bought(b: Batch, document: str, fact: PlacedFact) -> None:
@@ -84,11 +88,16 @@ def decide_purchase(b: Batch, document: str, fact_id: str, code: str, task: Row[
     if isinstance(decision, ClosedUnseen | Keeps | OverCap) and _written_off(b, wanted, order):
         decision = Second(keeper=wanted.keeper)
     verdict = verdict_body(decision, fact_id)
+    lost = b.verdict_of(document, fact_id, RECOVERED)
+    if lost is not None:
+        verdict = kinds.PurchaseVerdict.model_validate(lost)
+        decision = _as_judged(verdict, code)
     if not b.once(document, fact_id, kinds.PurchaseVerdict.KIND, verdict.model_dump(mode="json")):
         return
     fact = verdict.about(f"task:{task.id}", f"piece:{code}")
     warehouse = warehouse_document(order.warehouse) if order.warehouse else None
-    b.say_to([document, warehouse], fact)
+    if lost is None:
+        b.say_to([document, warehouse], fact)
     _carry_out(b, decision, verdict, code, task, wanted, order, fact_id)
 
 
@@ -266,6 +275,33 @@ def _keep_piece(
         b.add(st.piece, code=code, owner=PLATFORM, place="with_picker", **values)
     else:
         b.set(st.piece, code, **values)
+
+
+def _as_judged(verdict: kinds.PurchaseVerdict, code: str) -> PurchaseDecision:
+    """The decision behind a verdict that a lost server had given."""
+    match verdict.outcome:
+        case "keeps":
+            return Keeps(piece=code, owner=verdict.owner, charged_fen=verdict.charged_fen, release_fen=0)
+        case "over_cap":
+            return OverCap(
+                piece=code, owner=verdict.owner, charged_fen=verdict.charged_fen, excess_fen=verdict.excess_fen
+            )
+        case "second":
+            return Second(keeper=verdict.keeper)
+        case "closed_unseen":
+            return ClosedUnseen(
+                owner=verdict.owner,
+                charged_fen=verdict.charged_fen,
+                release_fen=0,
+                excess_fen=verdict.excess_fen,
+                cause="neither_knew",
+            )
+        case "closed_seen":
+            return ClosedSeen()
+        case "undone":
+            return Undone()
+        case _:
+            assert_never(verdict.outcome)
 
 
 def _build_want(

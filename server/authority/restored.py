@@ -1,30 +1,134 @@
 """Take back what this server said before it was restored from an older backup.
 
-Devices still hold the server's own envelopes that its backup lacks; the hub takes them because their signature holds. Their verdicts
-were decided: they are noted so that no second one is made, and their postings are booked again from what they say.
+Devices still hold the server's own envelopes that its backup lacks; the hub takes them because their signature holds. What they say was
+decided, so it is carried out again from what stands there, never decided anew: documents are open, tasks are out, numbers are used, orders
+are closed, and a purchase gets the outcome and the postings of its old verdict, whichever of the two arrives first.
+Design: restored servers, section 4.
 """
 
 from __future__ import annotations
 
+from typing import Final
+
+from sqlalchemy import select, update
+
+from server import commands as c
+from server import schema as s
 from server import schema_trade as st
-from server.authority.batch import Batch
-from sync_core.facts import PlacedFact
+from server.authority.batch import PLATFORM, Batch, body_of
+from server.authority.closing import close_order
+from server.authority.purchases import RECOVERED
+from server.store import insert_once
+from sync_core.errors import RefusedError
+from sync_core.facts import DOCUMENT_OPENED, PlacedFact
 from trade import kinds
+from trade.carry import document_kind
 from trade.ids import first_id
+
+_SILENT: Final = frozenset({"verdict.answer", "verdict.refund", "verdict.stock"})
+"""Verdicts whose rule gives the same outcome again; their copies in the log fold alike."""
 
 
 def take_back(b: Batch, document: str, fact: PlacedFact) -> None:
-    """Note a verdict that the lost server had given."""
-    if fact.writer == b.server.number or fact.kind != kinds.PurchaseVerdict.KIND:
+    """Carry out again what an earlier number of this server had said."""
+    if fact.writer == b.server.number or fact.device != fact.writer:
         return
-    body = kinds.PurchaseVerdict.model_validate(fact.body)
-    if not b.once(document, body.fact, kinds.PurchaseVerdict.KIND, body.model_dump(mode="json")):
+    if fact.kind == DOCUMENT_OPENED:
+        _document_is_open(b, document, fact)
         return
-    b.discrepancy(
-        "verdict_recovered", f"piece:{first_id(fact.subjects, 'piece')}", "platform",
-        zh="恢复备份后从设备取回了原服务器的裁定，请核对账目", en="after a restore a device returned a verdict of the lost server: check its postings",
-        facts=[fact.id],
-    )  # fmt: skip
+    if fact.kind in _SILENT or fact.kind not in kinds.BY_KIND:
+        return
+    match body_of(fact):
+        case kinds.PurchaseVerdict() as verdict:
+            _purchase_was_judged(b, document, fact, verdict)
+        case kinds.TaskAssigned() as assigned:
+            _task_is_out(b, document, fact, assigned)
+        case kinds.WaybillObtained() as waybill:
+            _number_is_used(b, fact, waybill)
+        case kinds.OrderClosed() as closed:
+            _order_is_closed(b, fact, closed)
+        case _:
+            pass
 
 
-__all__ = ["st", "take_back"]
+def _document_is_open(b: Batch, document: str, fact: PlacedFact) -> None:
+    owner = next(iter(fact.body.get("writers", {})), document.partition("/")[2])
+    insert_once(
+        b.conn,
+        s.document,
+        {"name": document, "kind": document_kind(document) or "", "owner": owner, "opened_ms": fact.at_ms},
+    )
+
+
+def _purchase_was_judged(b: Batch, document: str, fact: PlacedFact, verdict: kinds.PurchaseVerdict) -> None:
+    code = first_id(fact.subjects, "piece")
+    own = b.verdict_of(document, verdict.fact, kinds.PurchaseVerdict.KIND)
+    if own is None:
+        b.once(document, verdict.fact, RECOVERED, verdict.model_dump(mode="json"))
+    elif own["outcome"] != verdict.outcome and verdict.outcome != "undone":
+        b.discrepancy(
+            "verdict_recovered",
+            f"piece:{code}",
+            PLATFORM,
+            zh="恢复备份后，设备带回的原裁定与新裁定不同，请核对账目",
+            en="after a restore a device returned a verdict that differs from the one made since: check its postings",
+            facts=[fact.id],
+        )
+
+
+def _task_is_out(b: Batch, document: str, fact: PlacedFact, body: kinds.TaskAssigned) -> None:
+    task = b.row(st.task, first_id(fact.subjects, "task"))
+    if task is None:
+        b.discrepancy(
+            "task_recovered",
+            f"order:{first_id(fact.subjects, 'order')}",
+            PLATFORM,
+            zh=f"恢复备份后设备手里有备份里没有的订单 {body.order_no}，请重新导入",
+            en=f"after a restore a device holds the order {body.order_no}, which the backup lacks: import it again",
+            facts=[fact.id],
+        )
+        return
+    kind = document_kind(document)
+    if kind == "route" and task.status == "ready":
+        b.set(st.task, task.id, status="out", document=document, device=body.assigned_to, day=body.day)
+        b.conn.execute(
+            update(st.wanted).where(st.wanted.c.id == task.wanted, st.wanted.c.status == "ready").values(status="out")
+        )
+    elif kind == "warehouse" and not task.warehouse:
+        warehouse = document.split("/")[1]
+        b.set(st.task, task.id, warehouse=warehouse)
+        b.set(st.shop_order, task.order_id, warehouse=warehouse, cell=body.cell, terminal=body.terminal)
+        if body.cell is not None and body.terminal is not None:
+            b.conn.execute(
+                update(st.cell)
+                .where(st.cell.c.terminal == body.terminal, st.cell.c.cell == body.cell)
+                .values(order_id=task.order_id)
+            )
+
+
+def _number_is_used(b: Batch, fact: PlacedFact, body: kinds.WaybillObtained) -> None:
+    parcel, order = first_id(fact.subjects, "parcel"), first_id(fact.subjects, "order")
+    row = {"number": body.waybill_no, "courier": body.courier, "parcel": parcel or "", "obtained_ms": fact.at_ms}
+    insert_once(b.conn, st.waybill, row)
+    known = b.conn.execute(select(st.parcel).where(st.parcel.c.id == parcel)).first()
+    if b.row(st.shop_order, order) is None or (known is not None and known.waybill_no is not None):
+        return
+    b.put(
+        st.parcel,
+        ("id",),
+        id=parcel,
+        order_id=order,
+        status="ready",
+        waybill_no=body.waybill_no,
+        courier=body.courier,
+        three_part_code=body.three_part_code,
+        held=None,
+    )
+
+
+def _order_is_closed(b: Batch, fact: PlacedFact, body: kinds.OrderClosed) -> None:
+    order = first_id(fact.subjects, "order")
+    try:
+        close_order(b, c.OrderClose(order=order or "?", reason=body.reason))
+    except RefusedError:
+        return

@@ -19,6 +19,8 @@ from server.installation import TOKEN, open_server
 from server.store import set_meta
 from sync_core.check import Check
 from sync_core.errors import CorruptError
+from sync_core.gate import Run
+from sync_core.hub import Submission, commit_batch
 from tests.unit.server.day import START_MS, Day, Device, open_day
 from trade import kinds
 from trade.projections import MARKET_DAY
@@ -182,6 +184,53 @@ def test_a_restored_backup_takes_the_next_server_number_and_jumps_the_device_cou
     third = open_server(tmp_path / "b", synchronous="OFF", now_ms=START_MS, seed=b"s" * 32)
     assert (third.number, third.restored) == (1, False)
     third.store.close()
+
+
+def deliver_all(day: Day, rows: list[Any]) -> None:
+    """What devices give a restored hub: every envelope it lacks, the lost server's own included."""
+    for row in rows:
+        if day.store.read_vector(row.document).get(row.device, 0) >= row.seq:
+            continue
+        run = Run(device=row.device, first_seq=row.seq, stored=(bytes(row.stored),))
+        one = Submission(document=row.document, runs=(run,), sent_by=row.device, received_ms=day.now_ms)
+        with day.store.transaction():
+            (told,) = commit_batch(day.store, [one])
+        assert told.applied, told
+        day.work()
+
+
+@pytest.mark.parametrize("order", ["server_first", "devices_first"])
+def test_a_restored_server_takes_its_own_verdicts_back_and_books_them_once(tmp_path: Path, order: str) -> None:
+    day = open_day(tmp_path / "a")
+    day.enrol("warehouse", "wu")
+    phone = day.enrol("picker", "ann")
+    day.orders(f"A1|{CODE}|1", f"A2|{CODE}|1")
+    day.store.close()
+    shutil.copytree(tmp_path / "a", tmp_path / "b", ignore=shutil.ignore_patterns(TOKEN))
+    lost = open_server(tmp_path / "a", synchronous="OFF", now_ms=START_MS, seed=b"s" * 32)
+    day.server, day.authority = lost, Authority(lost)
+    day.do(c.RoutesAssign())
+    code = phone.buy("T1001-1", 6000)
+    over = phone.buy("T1002-1", 6900)
+    money = day.money()
+    rows = sorted(day.all(s.envelope), key=lambda row: (row.device, row.n))
+    if order == "devices_first":
+        rows.sort(key=lambda row: (-row.device, row.n))
+    lost.store.close()
+
+    copy = open_server(tmp_path / "b", synchronous="OFF", now_ms=START_MS, seed=b"s" * 32)
+    restored = Day(server=copy, authority=Authority(copy))
+    deliver_all(restored, rows)
+    assert restored.money() == money
+    assert (restored.piece(code).outcome, restored.piece(over).outcome) == ("keeps", "over_cap")
+    assert restored.task("T1001-1").status == "bought"
+    assert restored.parcel("P1001").waybill_no == "ZT0000000001"
+    assert "void" not in restored.discrepancies()
+    restored.orders(f"A3|{CODE}|1")
+    assert restored.order("O101003").order_no == "A3", "no order number is given twice"
+    restored.do(c.RoutesAssign())
+    assert restored.parcel("P101003").waybill_no == "ZT0000000201", "nor a waybill"
+    copy.store.close()
 
 
 def test_a_key_file_that_is_no_key_is_refused(tmp_path: Path) -> None:
