@@ -6,6 +6,7 @@ JSON to who asks for it. What a page refuses comes back as an `Answer` that says
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,8 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 
 from sync_core.errors import RefusedError, RetryableError
+
+COMMAND_SECONDS = 60
 
 Fields = Mapping[str, str | Sequence[str]]
 Files = Sequence[tuple[str, tuple[str, bytes]]]
@@ -57,9 +60,16 @@ class Desk:
         self._client.headers["authorization"] = f"Bearer {answer.json()['token']}"
 
     def give(self, path: str, *, files: Files | None = None, fields: Fields | None = None, **more: Any) -> Answer:
-        """Send a form."""
+        """Send a form, and wait for the outcome of its command."""
         sent = {name: value for name, value in {**(fields or {}), **more}.items() if value is not None}
-        return _answer(lambda: self._client.post(path, data=sent, files=list(files) if files else None))
+        answer = _answer(lambda: self._client.post(path, data=sent, files=list(files) if files else None))
+        until = time.monotonic() + COMMAND_SECONDS
+        while answer.body.get("state") == "waiting" and time.monotonic() < until:
+            # The authority is busy; the command is kept and will be carried out.
+            time.sleep(0.1)
+            command = answer.body["command"]
+            answer = _answer(lambda number=command: self._client.get(f"/api/commands/{number}"))
+        return answer
 
     def need(
         self, path: str, *, files: Files | None = None, fields: Fields | None = None, **more: Any
