@@ -92,3 +92,13 @@ def test_an_unknown_code_is_red_and_the_next_scan_goes_on(desk: Page) -> None:
     expect(desk.locator('[data-outcome="complete_waits"]')).to_contain_text("缺收件地址")
     desk.click("#tabs a:has-text('发货')")
     expect(desk.locator("main")).to_contain_text("缺收件地址")
+
+
+def test_e19_the_returns_desk_takes_in_what_nobody_announced(desk: Page) -> None:
+    desk.click(".modes .pick:has-text('收退件')")
+    desk.wait_for_url("**/scan?mode=returns")
+    scan(desk, "ZT1112223334")
+    expect(desk.locator('[data-outcome="return_unknown"]')).to_be_visible()
+    desk.fill("input[name=shelf]", "R4")
+    desk.click("button:has-text('收下')")
+    expect(desk.locator('[data-outcome="unmatched_taken"]')).to_contain_text("R4")

@@ -97,6 +97,9 @@
     if (closer) return closer.closest("dialog").close();
     if (!event.target.closest("input, select, textarea, a, button, label, summary")) focus();
   });
+  document.addEventListener("change", (event) => {
+    if (event.target.name === "mode") location.assign(`/scan?mode=${event.target.value}`);
+  });
   document.addEventListener("input", (event) => {
     const search = event.target.closest("[data-search]");
     if (!search) return;
