@@ -212,6 +212,11 @@ class Day:
                 picker.settle_slips()
                 picker.finish()
             self.packer.finish(look_again=number % 2 == 1)
+            if number == 1:
+                self.packer.finish_returns()
+                self.office.send_runner()
+            elif number >= 2:
+                self.runner.turn()
             for device in self.devices:
                 if not device.dead:
                     device.guard(device.look)

@@ -399,7 +399,9 @@ class DeviceNode:
         self._folding = more
         if more:
             self.world.later(
-                self.world.random.randrange(1, 4_000), f"{self.name} folds", lambda: self.guard(self._fold_rest)
+                self.world.random.randrange(1, self.world.faults.fold_ms_max),
+                f"{self.name} folds",
+                lambda: self.guard(self._fold_rest),
             )
             return
         self._open_documents()

@@ -63,7 +63,6 @@ class Office:
         self._orders = 0
         self._topups = 0
         self._returned: set[str] = set()
-        self._trip_open = False
         self.written_off: list[int] = []
 
     def turn(self) -> None:
@@ -81,9 +80,9 @@ class Office:
             self._close()
         elif draw < 0.56:
             self._refund()
-        elif draw < 0.80:
+        elif draw < 0.76:
             self._decide()
-        elif draw < 0.88:
+        elif draw < 0.82:
             self._reassign()
         elif draw < 0.96:
             self._return()
@@ -179,8 +178,13 @@ class Office:
             self.give(c.ReturnExpected(order=f"O{parcel[1:]}", courier_no=courier_no))
             self._packer.returns_expected.append(courier_no)
             return
+        self.send_runner()
+
+    def send_runner(self) -> None:
+        """Let the runner take the bag that stands open, when there is something in it."""
         if self._runner is not None and next(self._physical.at("runner"), None) is not None:
-            self.give(c.TripOpen(device=self._runner, trip="bag-1"))
+            self.give(c.TripOpen(device=self._runner, trip=f"bag-{self._physical.bag}"))
+            self._physical.bag += 1
 
     def _write_off(self) -> None:
         if not self.written_off and len(self._pickers) > 1:

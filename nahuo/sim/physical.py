@@ -35,6 +35,8 @@ class Physical:
     shipped: dict[str, str] = field(default_factory=dict)
     """{piece code: waybill} of what left the house."""
     parcels_shipped: list[str] = field(default_factory=list)
+    bag: int = 1
+    """The runner's bag that stands open at the returns desk."""
 
     def bought(self, code: str, *, task: str, device: str, price_fen: int) -> Garment:
         """A garment changed hands and got this code."""

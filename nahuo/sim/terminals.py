@@ -35,7 +35,7 @@ class Packer:
             self.scan_in()
         elif draw < 0.6:
             self._scan_again()
-        elif draw < 0.85:
+        elif draw < 0.8:
             self.ship()
         else:
             self._at_returns_desk()
@@ -141,20 +141,32 @@ class Packer:
 
     def _at_returns_desk(self) -> None:
         if self.returns_expected and self.world.random.random() < 0.6:
-            courier_no = self.world.random.choice(self.returns_expected)
-            outcome = self._do(lambda node: scans.scan(node, courier_no, mode="returns", trip=""))
-            if outcome is not None:
-                self.world.sometimes(f"scan_{outcome.word}")
-                self._inspect(courier_no, [str(code) for code in outcome.answer.get("pieces", ())])
+            self._receive_return(self.world.random.choice(self.returns_expected))
             return
-        shelf = [garment for garment in self._physical.at("desk") if garment.scanned]
+        shelf = list(self._physical.at("desk"))
         if shelf:
-            garment = self.world.random.choice(shelf)
-            outcome = self._do(lambda node: scans.scan(node, garment.code, mode="bag", trip="bag-1"))
-            if outcome is not None:
-                self.world.sometimes(f"scan_{outcome.word}")
-                if outcome.word in ("bagged", "bagged_again"):
-                    garment.place = "runner"
+            self._bag(self.world.random.choice(shelf))
+
+    def finish_returns(self) -> None:
+        """After the storm: what buyers sent back is received, looked at, and bagged for the runner."""
+        for courier_no in self.returns_expected:
+            self._receive_return(courier_no)
+        for garment in list(self._physical.at("desk")):
+            self._bag(garment)
+
+    def _bag(self, garment: Garment) -> None:
+        trip = f"bag-{self._physical.bag}"
+        outcome = self._do(lambda node: scans.scan(node, garment.code, mode="bag", trip=trip))
+        if outcome is not None:
+            self.world.sometimes(f"scan_{outcome.word}")
+            if outcome.word in ("bagged", "bagged_again"):
+                garment.place = "runner"
+
+    def _receive_return(self, courier_no: str) -> None:
+        outcome = self._do(lambda node: scans.scan(node, courier_no, mode="returns", trip=""))
+        if outcome is not None:
+            self.world.sometimes(f"scan_{outcome.word}")
+            self._inspect(courier_no, [str(code) for code in outcome.answer.get("pieces", ())])
 
     def _inspect(self, courier_no: str, codes: list[str]) -> None:
         for code in codes:

@@ -69,6 +69,8 @@ class Faults:
     """Devices' wall clocks are off by up to this, either way."""
     fold_at_once: int
     """Subjects a device folds in one step; a person may tap between two."""
+    fold_ms_max: int
+    """How long a slow phone takes to the next step."""
     printer_lost: float
     """A label comes out and the phone dies before it knows."""
 
@@ -99,6 +101,7 @@ def draw_faults(random: Random) -> Faults:
         server_down_ms_max=up_to(10 * SECOND_MS, 40 * MINUTE_MS),
         clock_wrong_ms_max=random.choice((0, 0, 90 * SECOND_MS, 26 * HOUR_MS, 3_000 * 24 * HOUR_MS)),
         fold_at_once=random.choice((200, 200, 1, 3)),
+        fold_ms_max=up_to(2_000, 5 * MINUTE_MS),
         printer_lost=chance(0.05),
     )
 
@@ -106,7 +109,7 @@ def draw_faults(random: Random) -> Faults:
 NO_FAULTS: Final = Faults(
     cut=0.0, half_open=0.0, delay_ms_max=200, stall=0.0, stall_ms_max=0, offline=0.0, offline_ms_max=0, replay=0.0,
     device_cut_inside=0.0, device_cut_after=0.0, server_cut_inside=0.0, server_cut_after=0.0, server_cut_deciding=0.0,
-    server_down_ms_max=SECOND_MS, clock_wrong_ms_max=0, fold_at_once=200, printer_lost=0.0,
+    server_down_ms_max=SECOND_MS, clock_wrong_ms_max=0, fold_at_once=200, fold_ms_max=1_000, printer_lost=0.0,
 )  # fmt: skip
 
 

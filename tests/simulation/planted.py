@@ -5,13 +5,13 @@ A plant that is never reached proves nothing, so each counts how often the wrong
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import pytest
 
 from server import ledger
-from server.authority import batch, closing
+from server.authority import authority, batch, closing
 from sync_core import gate, hub, replica, replica_store, session, wire
 from sync_core.gate import Head, Refusal, Run, Verified
 
@@ -25,7 +25,9 @@ def acknowledge_before_commit(patch: pytest.MonkeyPatch, reached: Reached) -> No
 
     def early(self: Any, document: str, channel: Any, update: bytes, answer: bool, data: bytes) -> list[Any]:
         events = real(self, document, channel, update, answer, data)
-        if self._side is session.Side.HUB and any(isinstance(event, session.Received) and event.runs for event in events):
+        if self._side is session.Side.HUB and any(
+            isinstance(event, session.Received) and event.runs for event in events
+        ):
             reached()
             self._send(wire.Status(address=channel.address, applied=True))
         return events
@@ -51,9 +53,7 @@ def rows_and_outbox_in_two_transactions(patch: pytest.MonkeyPatch, reached: Reac
 def no_duplicate_check_in_the_hub(patch: pytest.MonkeyPatch, reached: Reached) -> None:
     """What is in the log already is judged as if it were new."""
 
-    def judge(
-        log: Any, document: str, run: Run, head: Head
-    ) -> tuple[tuple[Verified, ...], Refusal | None]:
+    def judge(log: Any, document: str, run: Run, head: Head) -> tuple[tuple[Verified, ...], Refusal | None]:
         check = log.verifier(run.device)
         if run.first_seq <= head.seq:
             reached()
@@ -138,18 +138,34 @@ def a_fact_is_not_carried(patch: pytest.MonkeyPatch, reached: Reached) -> None:
     patch.setattr(batch.Batch, "say_to", say_to)
 
 
-def acknowledged_in_the_wrong_order(patch: pytest.MonkeyPatch, reached: Reached) -> None:
-    """A device takes a hub's last state vector for the newest, though it was said before the newest commit: the cursor falls back."""
-    real = replica.Replica.acknowledged
+def ended_documents_are_left_at_once(patch: pytest.MonkeyPatch, reached: Reached) -> None:
+    """A device stops syncing a document that left its scope, though work it wrote there offline is not delivered yet."""
 
-    def acknowledged(self: Any, document: str, vector: Mapping[int, int], *, whole: bool, at_ms: int) -> bool:
-        number = self.number or 0
-        if not whole and number in vector:
+    def owing(self: Any) -> list[str]:
+        reached()
+        return []
+
+    patch.setattr(replica.Replica, "owing", owing)
+
+
+def a_decision_is_made_twice(patch: pytest.MonkeyPatch, reached: Reached) -> None:
+    """The reading position is not in the transaction of what was decided, and nothing remembers that a rule decided about a fact."""
+    real_once, real_set = batch.Batch.once, authority.set_meta
+    calls = [0]
+
+    def once(self: Any, document: str, fact: str, rule: str, outcome: Any = None) -> bool:
+        real_once(self, document, fact, rule, outcome)
+        return True
+
+    def forgetful(conn: Any, name: str, value: Any) -> None:
+        calls[0] += 1
+        if calls[0] % 5 == 0:
             reached()
-            vector = {**vector, number: vector[number] + 1}
-        return real(self, document, vector, whole=whole, at_ms=at_ms)
+            return
+        real_set(conn, name, value)
 
-    patch.setattr(replica.Replica, "acknowledged", acknowledged)
+    patch.setattr(batch.Batch, "once", once)
+    patch.setattr(authority, "set_meta", forgetful)
 
 
 PLANTS: tuple[Plant, ...] = (
@@ -162,5 +178,6 @@ PLANTS: tuple[Plant, ...] = (
     piece_serial_is_kept_in_memory,
     principal_back_before_the_phone_answered,
     a_fact_is_not_carried,
-    acknowledged_in_the_wrong_order,
+    ended_documents_are_left_at_once,
+    a_decision_is_made_twice,
 )
