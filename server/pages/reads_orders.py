@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, select, tuple_
 
 from server.ledger import available_of, held_of
 from server.schema import device, entry, envelope, fact, fact_subject, posting
@@ -161,9 +161,9 @@ def story(conn: Connection, subjects: Sequence[str]) -> list[Row]:
     """
     if not subjects:
         return []
-    names = {
-        row[0] for row in conn.execute(select(fact_subject.c.id).where(fact_subject.c.subject.in_(list(subjects))))
-    }
+    place = (fact.c.document, fact.c.writer, fact.c.seq, fact.c.place)
+    of = fact_subject.c
+    about = select(of.document, of.writer, of.seq, of.place).where(of.subject.in_(list(subjects)))
     query = (
         select(fact, envelope.c.received_ms, device.c.name.label("device_name"))
         .select_from(
@@ -171,14 +171,19 @@ def story(conn: Connection, subjects: Sequence[str]) -> list[Row]:
                 device, fact.c.device == device.c.number, isouter=True
             )
         )
-        .where(fact.c.id.in_(sorted(names)[:STORY_FACTS_MAX]))
+        .where(tuple_(*place).in_(about))
         .order_by(fact.c.n, fact.c.place)
+        .limit(STORY_FACTS_MAX)
     )
-    said: dict[str, Row] = {}
+    said: dict[tuple[str, ...], Row] = {}
     for row in rows(conn, query):
-        known = said.get(row["id"])
+        key = _same_words(row)
+        known = said.get(key)
+        row["places"] = [*(known["places"] if known else ()), (row["document"], row["writer"], row["seq"])]
         if known is None or (known["carried"] and not row["carried"]):
-            said[row["id"]] = row
+            said[key] = row
+        else:
+            known["places"] = row["places"]
     told = sorted(said.values(), key=lambda row: (row["n"], row["place"]))
     for index, row in enumerate(told):
         row["body"], row["subjects"], row["basis"] = (
@@ -240,7 +245,7 @@ def returns(conn: Connection, merchant: str | None, *, page: int = 1) -> tuple[l
     found = rows(conn, query.limit(PAGE_ROWS + 1).offset((page - 1) * PAGE_ROWS))
     for one in found:
         one["pieces"] = _list(one["pieces"])
-        codes = [str(row.get("piece", "")) for row in one["pieces"] if isinstance(row, dict)]
+        codes = [str(code) for code in one["pieces"]]
         one["now"] = rows(conn, select(piece).where(piece.c.code.in_(codes))) if codes else []
     return found[:PAGE_ROWS], len(found) > PAGE_ROWS
 
@@ -353,7 +358,22 @@ def _subjects(
         *(f"piece:{row['code']}" for row in pieces),
         *(f"parcel:{row['id']}" for row in parcels),
         *(f"return:{row['courier_no']}" for row in returned),
+        *(f"piece:{code}" for row in returned for code in row["pieces"]),
     ]
+
+
+def _same_words(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """What makes two rows one fact: carried ones keep their id; what the server says in several documents is said once.
+
+    A fact id counts within its document only, so it names a fact together with what it says.
+    """
+    if row["role"] != "server":
+        return (row["id"], row["kind"], row["subjects"], row["body"])
+    return (
+        (row["kind"], row["subjects"])
+        if row["kind"] == "task.assigned"
+        else (row["kind"], row["subjects"], row["body"])
+    )
 
 
 _MATTERS = frozenset(
@@ -362,14 +382,18 @@ _MATTERS = frozenset(
 
 
 def _unseen(row: Mapping[str, Any], before: Sequence[Row]) -> list[str]:
-    """Kinds said earlier in the same document by others, which the author's basis does not cover."""
+    """Kinds said earlier of the same subject, in the same document, by others, which the author's basis does not cover."""
     if row["role"] == "server" or row["carried"]:
         return []
-    return [
+    about = set(row["subjects"])
+    missed = (
         earlier["kind"]
         for earlier in before
-        if earlier["document"] == row["document"]
-        and earlier["writer"] != row["writer"]
-        and earlier["kind"] in _MATTERS
-        and int(row["basis"].get(str(earlier["writer"]), 0)) < earlier["seq"]
-    ]
+        if earlier["kind"] in _MATTERS
+        and about.intersection(earlier["subjects"])
+        and any(
+            document == row["document"] and writer != row["writer"] and int(row["basis"].get(str(writer), 0)) < seq
+            for document, writer, seq in earlier["places"]
+        )
+    )
+    return list(dict.fromkeys(missed))
