@@ -32,7 +32,8 @@ class Launch:
     """How a client is started. `port` 0 takes a free one; `framed_by` may show the pages in a frame (a demonstration)."""
 
     data: Path
-    server: str
+    server: str | None = None
+    """Kept after the first start."""
     enroll: str | None = None
     port: int = 0
     host: str = "127.0.0.1"

@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 
 from tests.unit.clients.market import Bench, open_bench
 
 CHROMIUM = os.environ.get("NAHUO_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 READY_S = 30.0
-PHONE = {"width": 390, "height": 844}
-DESK = {"width": 1280, "height": 800}
+PHONE = ViewportSize(width=390, height=844)
+DESK = ViewportSize(width=1280, height=800)
 
 Prepare = Callable[[Bench], None]
 Open = Callable[[Literal["field", "warehouse"], Prepare], Page]
