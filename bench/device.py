@@ -52,6 +52,8 @@ class Device:
                 return self._buy(**said)
             case "connect":
                 return self._connect()
+            case "switch":
+                return self._switch(**said)
             case "acked":
                 return {"at_ns": await self._until(lambda: self._acked(said["document"]) >= said["seq"])}
             case "log":
@@ -111,6 +113,12 @@ class Device:
         at_ns = now_ns()
         self.running = asyncio.create_task(self.link.run())
         return {"at_ns": at_ns}
+
+    def _switch(self, on: bool) -> Answer:
+        """The signal switch of the link."""
+        assert self.link is not None
+        self.link.switch(on)
+        return {"at_ns": now_ns()}
 
     def _wanted(self) -> list[str]:
         scope = self.replica.state(f"device:{self._number}") or {}

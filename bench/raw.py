@@ -90,25 +90,21 @@ async def _pipeline(socket: ClientConnection, messages: list[bytes]) -> float:
 
 async def _fan_out(url: str, readers: int, seconds: float) -> list[float]:
     times: list[float] = []
+    count = int(seconds * 50)
 
     async def read(socket: ClientConnection) -> None:
-        while True:
+        for _ in range(count):
             message = await socket.recv(decode=False)
             times.append((time.monotonic_ns() - int(message[:20])) / 1e6)
 
     sockets = [await connect(url, compression=None, proxy=None, ping_interval=None) for _ in range(readers)]
     reading = [asyncio.create_task(read(socket)) for socket in sockets]
     async with _open(url) as writer:
-        count = int(seconds * 50)
         for _ in range(count):
             await writer.send(b"%020d" % time.monotonic_ns() + b"x" * (ROW_BYTES - 20))
             await asyncio.sleep(0.02)
         async with asyncio.timeout(20):
-            while len(times) < count * readers:
-                await asyncio.sleep(0.01)
-    for task in reading:
-        task.cancel()
-    await asyncio.gather(*reading, return_exceptions=True)
+            await asyncio.gather(*reading)
     await asyncio.gather(*(socket.close() for socket in sockets))
     return times
 
