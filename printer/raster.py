@@ -8,9 +8,10 @@ Images are mode "1", 0 is black ink.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 from importlib.resources import as_file, files
-from typing import Final
+from typing import Final, cast
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -141,8 +142,13 @@ def has_glyph(char: str) -> bool:
     if char.isspace():
         return True
     font = _font(16)
-    mask, missing = font.getmask(char, mode="1"), font.getmask("\U0010ffff", mode="1")
-    return (mask.size, bytes(mask)) != (missing.size, bytes(missing))
+    return _drawn(font, char) != _drawn(font, "\U0010ffff")
+
+
+def _drawn(font: ImageFont.FreeTypeFont, char: str) -> tuple[tuple[int, int], bytes]:
+    mask = font.getmask(char, mode="1")
+    # The stub does not say so, but the picture can be read byte by byte.
+    return mask.size, bytes(cast(Iterable[int], mask))
 
 
 @lru_cache(maxsize=64)

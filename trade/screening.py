@@ -118,7 +118,9 @@ class Screened:
     def holds(self) -> tuple[HoldReason, ...]:
         """Every reason that stands anywhere in the order, each once."""
         answers = [answer for copies in self.lines.values() for answer in copies]
-        found = [reason for answer in answers if isinstance(answer, Hold) for reason in answer.reasons]
+        found: list[HoldReason] = [
+            reason for answer in answers if isinstance(answer, Hold) for reason in answer.reasons
+        ]
         return tuple(dict.fromkeys(found))
 
     @property
@@ -165,7 +167,7 @@ def order_reasons(order: OrderToScreen, available_fen: int, rules: ScreeningRule
         ("too_old", rules.days_max is not None and order.age_days > rules.days_max),
         ("service_ended", rules.service_ended and order.drop_ship),
     )
-    reasons = tuple(reason for reason, stands in checks if stands)
+    reasons: tuple[HoldReason, ...] = tuple(reason for reason, stands in checks if stands)
     if not reasons and order.drop_ship and order.price_fen > available_fen:
         return ("money",)
     return reasons

@@ -40,12 +40,12 @@ _TO_B: Final = 100
 class EscPos:
     """The ESC/POS encoder; holds no state."""
 
-    name: Final = LanguageName.ESCPOS
-    prints_while_sending: Final = True
-    status_query: Final = b"\x10\x04\x02\x10\x04\x04"  # why offline, paper
-    status_bytes: Final = 2
-    confirm_query: Final = b"\x1dr\x01"  # answered in its turn, after everything before it
-    confirm_bytes: Final = 1
+    name: LanguageName = LanguageName.ESCPOS
+    prints_while_sending: bool = True
+    status_query: bytes = b"\x10\x04\x02\x10\x04\x04"  # why offline, paper
+    status_bytes: int = 2
+    confirm_query: bytes = b"\x1dr\x01"  # answered in its turn, after everything before it
+    confirm_bytes: int = 1
 
     def encode(self, label: Label, profile: PrinterProfile) -> EncodedJob:
         """Return the label as lines or as one picture. Raises LabelError when it is too wide."""

@@ -44,26 +44,32 @@ class Language(Protocol):
     @property
     def name(self) -> LanguageName:
         """Return which one this is."""
+        ...
 
     @property
     def prints_while_sending(self) -> bool:
         """Return whether paper can appear before the commit."""
+        ...
 
     @property
     def status_query(self) -> bytes:
         """Return the bytes that make the printer answer at once."""
+        ...
 
     @property
     def status_bytes(self) -> int:
         """Return how many bytes answer `status_query`."""
+        ...
 
     @property
     def confirm_query(self) -> bytes:
         """Return the bytes whose answer proves that what was sent before has been worked off."""
+        ...
 
     @property
     def confirm_bytes(self) -> int:
         """Return how many bytes answer `confirm_query`."""
+        ...
 
     def encode(self, label: Label, profile: PrinterProfile) -> EncodedJob:
         """Return the bytes for one paper.
@@ -71,12 +77,15 @@ class Language(Protocol):
         Raises:
             LabelError: the label is wider than the printer (`does_not_fit`).
         """
+        ...
 
     def parse_status(self, answer: bytes, profile: PrinterProfile) -> PrinterStatus:
         """Return what the answer to `status_query` means; an answer of another language is a reason, not an error."""
+        ...
 
     def parse_confirm(self, answer: bytes, profile: PrinterProfile) -> PrinterStatus:
         """Return what the answer to `confirm_query` means."""
+        ...
 
 
 def check_width(label: Label, profile: PrinterProfile) -> None:

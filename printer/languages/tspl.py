@@ -25,12 +25,12 @@ _EOL: Final = b"\r\n"
 class Tspl:
     """The TSPL encoder; holds no state."""
 
-    name: Final = LanguageName.TSPL
-    prints_while_sending: Final = False
-    status_query: Final = b"\x1b!?"
-    status_bytes: Final = 1
-    confirm_query: Final = b"\x1b!?"
-    confirm_bytes: Final = 1
+    name: LanguageName = LanguageName.TSPL
+    prints_while_sending: bool = False
+    status_query: bytes = b"\x1b!?"
+    status_bytes: int = 1
+    confirm_query: bytes = b"\x1b!?"
+    confirm_bytes: int = 1
 
     def encode(self, label: Label, profile: PrinterProfile) -> EncodedJob:
         """Return setup and drawing as the body, PRINT as the commit. Raises LabelError when it is too wide."""

@@ -14,16 +14,21 @@ class Transport(Protocol):
 
     async def open(self) -> None:
         """Connect. Raises DeviceError: `unreachable`, `no_bluetooth`, `busy`."""
+        ...
 
     async def write(self, sent: bytes) -> None:
         """Send all bytes; when it returns the link has taken them, not yet the paper. Raises DeviceError: `link_lost`,
         `busy` (the printer does not take more)."""
+        ...
 
     async def end_job(self) -> None:
         """Make what was written since the last call one whole job, as durable as this way can. Raises DeviceError."""
+        ...
 
     async def read(self, timeout_s: float) -> bytes:
         """Return what the printer said, b"" when it said nothing in time. Raises DeviceError: `link_lost`."""
+        ...
 
     async def close(self) -> None:
         """Let the printer go; never raises, may be called twice."""
+        ...

@@ -89,4 +89,4 @@ def _resize_modules(barcode: zxingcpp.Barcode, module_dots: int, height_dots: in
         size = (columns * module_dots, rows * module_dots)
     else:
         size = (columns * module_dots, height_dots)
-    return image.resize(size, Image.Resampling.NEAREST).point(lambda value: 255 if value > 127 else 0).convert("1")
+    return image.resize(size, Image.Resampling.NEAREST).point([0] * 128 + [255] * 128).convert("1")

@@ -35,9 +35,11 @@ class ParsingPrinter(Protocol):
 
     def feed(self, received: bytes) -> bytes:
         """Take bytes and return the answer."""
+        ...
 
     def drop_link(self) -> None:
         """Forget what a broken link left unfinished."""
+        ...
 
 
 class LabelFolder:
