@@ -7,13 +7,14 @@ rows come back as plain dictionaries for templates. Amounts are fen, instants mi
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, select
 
 from server.ledger import available_of, held_of
-from server.schema import device, entry, envelope, fact, fact_subject, posting
+from server.pages.reads_story import story
+from server.schema import device, entry, posting
 from server.schema_trade import (
     decision,
     expected_return,
@@ -32,7 +33,6 @@ from server.schema_trade import (
 
 Row = dict[str, Any]
 PAGE_ROWS = 50
-STORY_FACTS_MAX = 600
 
 STATUSES = ("held", "money", "ready", "out", "shipped", "closed")
 
@@ -151,48 +151,6 @@ def merchant_name(conn: Connection, merchant: str) -> str:
     """Return a merchant's name; the id when there is none."""
     found = conn.execute(select(merchant_table.c.name).where(merchant_table.c.id == merchant)).scalar_one_or_none()
     return str(found or merchant)
-
-
-def story(conn: Connection, subjects: Sequence[str]) -> list[Row]:
-    """Return the facts about subjects in causal order, each once, with what its author had not seen.
-
-    The hub takes an envelope only after all that its author had seen, so the log's order is one in which every cause stands
-    before its effect; `unseen` lists the kinds that stand before a fact although its author did not know them (E2).
-    """
-    if not subjects:
-        return []
-    place = (fact.c.document, fact.c.writer, fact.c.seq, fact.c.place)
-    of = fact_subject.c
-    about = select(of.document, of.writer, of.seq, of.place).where(of.subject.in_(list(subjects)))
-    query = (
-        select(fact, envelope.c.received_ms, device.c.name.label("device_name"))
-        .select_from(
-            fact.join(envelope, fact.c.n == envelope.c.n, isouter=True).join(
-                device, fact.c.device == device.c.number, isouter=True
-            )
-        )
-        .where(tuple_(*place).in_(about))
-        .order_by(fact.c.n, fact.c.place)
-        .limit(STORY_FACTS_MAX)
-    )
-    said: dict[tuple[str, ...], Row] = {}
-    for row in rows(conn, query):
-        key = _same_words(row)
-        known = said.get(key)
-        row["places"] = [*(known["places"] if known else ()), (row["document"], row["writer"], row["seq"])]
-        if known is None or (known["carried"] and not row["carried"]):
-            said[key] = row
-        else:
-            known["places"] = row["places"]
-    told = sorted(said.values(), key=lambda row: (row["n"], row["place"]))
-    for index, row in enumerate(told):
-        row["body"], row["subjects"], row["basis"] = (
-            json.loads(row["body"]),
-            json.loads(row["subjects"]),
-            json.loads(row["basis"]),
-        )
-        row["unseen"] = _unseen(row, told[:index])
-    return told
 
 
 def decisions(
@@ -360,40 +318,3 @@ def _subjects(
         *(f"return:{row['courier_no']}" for row in returned),
         *(f"piece:{code}" for row in returned for code in row["pieces"]),
     ]
-
-
-def _same_words(row: Mapping[str, Any]) -> tuple[str, ...]:
-    """What makes two rows one fact: carried ones keep their id; what the server says in several documents is said once.
-
-    A fact id counts within its document only, so it names a fact together with what it says.
-    """
-    if row["role"] != "server":
-        return (row["id"], row["kind"], row["subjects"], row["body"])
-    return (
-        (row["kind"], row["subjects"])
-        if row["kind"] == "task.assigned"
-        else (row["kind"], row["subjects"], row["body"])
-    )
-
-
-_MATTERS = frozenset(
-    {"task.recalled", "order.closed", "order.refund_asked", "piece.bought", "task.answered", "task.ask_answered"}
-)
-
-
-def _unseen(row: Mapping[str, Any], before: Sequence[Row]) -> list[str]:
-    """Kinds said earlier of the same subject, in the same document, by others, which the author's basis does not cover."""
-    if row["role"] == "server" or row["carried"]:
-        return []
-    about = set(row["subjects"])
-    missed = (
-        earlier["kind"]
-        for earlier in before
-        if earlier["kind"] in _MATTERS
-        and about.intersection(earlier["subjects"])
-        and any(
-            document == row["document"] and writer != row["writer"] and int(row["basis"].get(str(writer), 0)) < seq
-            for document, writer, seq in earlier["places"]
-        )
-    )
-    return list(dict.fromkeys(missed))
