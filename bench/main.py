@@ -17,7 +17,7 @@ from bench.wire import FULL, QUICK, measure_wire
 
 def run(chosen: argparse.Namespace) -> int:
     """Measure everything in a temporary folder; `--quick` measures little of each, to see that it can be measured."""
-    quick = bool(getattr(chosen, "quick", False))
+    quick = bool(chosen.quick)
     load = os.getloadavg()[0]
     figures: list[Figure] = []
     with TemporaryDirectory(prefix="nahuo-bench-") as folder:

@@ -17,6 +17,7 @@ from pathlib import Path
 from bench.catch_up import WAREHOUSE
 from bench.scene import Scene
 from nahuo.demo.hands import Desk
+from trade.kinds import PurchaseVerdict
 
 MERCHANT, PASSWORD, SHOP = "lele", "bench-merchant-password", "乐乐女装"
 QUOTE_FEN = 6_500
@@ -64,7 +65,7 @@ def settle(folder: Path, *, orders: int) -> Settled:
         picker.ask("switch", on=True)
         durable = int(picker.ask("acked", document=said["document"], seq=said["seq"])["at_ns"])
         until = time.monotonic() + SECONDS_MAX
-        while scene.count("SELECT count(*) FROM verdict WHERE rule = 'purchase.verdict'") < orders:
+        while scene.count("SELECT count(*) FROM verdict WHERE rule = ?", PurchaseVerdict.KIND) < orders:
             if time.monotonic() > until:
                 raise RuntimeError("the authority did not settle in time")
             time.sleep(0.005)
@@ -164,7 +165,7 @@ class _Detour:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._to)
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, asyncio.CancelledError):
             await asyncio.gather(self._pass(reader, far_writer, up=True), self._pass(far_reader, writer, up=False))
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, up: bool) -> None:

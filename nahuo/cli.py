@@ -172,6 +172,7 @@ def _add_proof(commands: Any) -> None:
 
     bench = _command(commands, "bench", _run_bench, "measure, and print the figures beside the budgets")
     bench.add_argument("--json", type=Path, metavar="FILE", help="write the figures here as well")
+    bench.add_argument("--quick", action="store_true", help="measure little of each: shows that it runs, not how fast")
 
 
 def _seeds(text: str) -> tuple[int, int]:
