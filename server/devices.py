@@ -15,7 +15,8 @@ from server import commands as c
 from server import schema as s
 from server import schema_trade as st
 from server.authority.batch import PLATFORM, Batch, device_document, warehouse_document
-from server.authority.dispatch import open_warehouse, put_in_warehouse, say_scope
+from server.authority.dispatch import put_in_warehouse
+from server.authority.documents import open_warehouse, say_scope
 from server.installation import FIRST_DEVICE
 from server.store import get_meta, set_meta
 from sync_core import limits
@@ -78,7 +79,7 @@ def enrol(b: Batch, command: c.DeviceEnrol) -> dict[str, Any]:
             certificate=_certificate(b, number, command, row.role, row.organisation),
             enrolled_ms=b.now_ms,
             seen_ms=b.now_ms,
-        )  # fmt: skip
+        )
     )
     b.set(s.enrol_code, command.code_digest, used_ms=b.now_ms, device=number)
     b.open_document(device_document(number), owner=str(number), writers={})
@@ -128,7 +129,7 @@ def renumber(b: Batch, command: c.DeviceRenumber) -> dict[str, Any]:
             enrolled_ms=b.now_ms,
             seen_ms=b.now_ms,
             certificate=_certificate(b, number, command, old.role, old.organisation),
-        )  # fmt: skip
+        )
     )
     b.open_document(device_document(number), owner=str(number), writers={})
     w, d = s.writer.c, s.document.c

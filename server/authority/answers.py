@@ -17,7 +17,8 @@ from server import schema as s
 from server import schema_trade as st
 from server.authority.batch import PLATFORM, Batch, body_of, warehouse_document
 from server.authority.closing import close_want, recheck_recall
-from server.authority.dispatch import dispatch, need_task, next_attempt, open_route, put_in_warehouse, recall
+from server.authority.dispatch import dispatch, need_task, next_attempt, put_in_warehouse, recall
+from server.authority.documents import open_route
 from server.ledger import PRINCIPAL, HoldPart
 from sync_core.errors import RefusedError
 from sync_core.facts import PlacedFact
@@ -121,7 +122,8 @@ def bounce(
     b.set(st.wanted, wanted.id, status="bounced")
     b.ledger.release(
         wanted.id, key=f"bounce:{task.id}", about=b.about(order=order, task=task.id, fact=fact),
-        zh=f"档口价 {_yuan(price_fen)} 高于上限，退回冻结", en=f"The stall wants {_yuan(price_fen)}, above the cap: released",
+        zh=f"档口价 {_yuan(price_fen)} 高于上限，退回冻结",
+        en=f"The stall wants {_yuan(price_fen)}, above the cap: released",
     )  # fmt: skip
     b.rescreen.add(order.merchant)
     b.ask(
@@ -150,7 +152,9 @@ def answer_ask(b: Batch, command: c.AskAnswer) -> dict[str, Any]:
         if order.drop_ship and more_fen > 0:
             b.ledger.hold(
                 [HoldPart(subject=wanted.id, part=PRINCIPAL, amount_fen=more_fen)], key=f"ask:{question.id}",
-                about=b.about(order=order, task=task.id), zh=f"同意加价到 {_yuan(price_fen)}，追加冻结", en=f"Price raised to {_yuan(price_fen)}: more is held",
+                about=b.about(order=order, task=task.id),
+                zh=f"同意加价到 {_yuan(price_fen)}，追加冻结",
+                en=f"Price raised to {_yuan(price_fen)}: more is held",
             )  # fmt: skip
     refuse_or_raise(
         b,
@@ -271,8 +275,8 @@ def delist(b: Batch, merchant: str, task: Row[Any]) -> int:
             merchant,
             "delisted",
             f"task:{other.id}",
-            zh=f"已下架的款 {task.style} 还有未拿的件 {other.id}",
-            en=f"the delisted style {task.style} is still wanted: {other.id}",
+            style=task.style,
+            task=other.id,
         )
     return len(others)
 
@@ -335,28 +339,20 @@ def _want(task: Row[Any], wanted: Row[Any], order: Row[Any]) -> Want:
 def _say_verdict(
     b: Batch, document: str, fact: PlacedFact, decision: AnswerDecision, task: Row[Any], order: Row[Any]
 ) -> None:
-    told: tuple[str, str, str] | None = None
+    told: str | None = None
     match decision:
         case Accepted(next=then, on_day=on_day):
             verdict = kinds.AnswerVerdict(fact=fact.id, outcome="accepted", next=then, on_day=on_day)
         case Overruled():
             verdict = kinds.AnswerVerdict(fact=fact.id, outcome="overruled")
-            told = (
-                "answer_overruled",
-                "已有人买到，无货记录保留为观察",
-                "somebody bought it: the answer is kept as an observation",
-            )
+            told = "answer_overruled"
         case TooLate():
             verdict = kinds.AnswerVerdict(fact=fact.id, outcome="too_late")
-            told = (
-                "answer_too_late",
-                "任务已撤回，回答保留为观察",
-                "the task was withdrawn before: the answer is kept as an observation",
-            )
+            told = "answer_too_late"
     if not b.once(document, fact.id, kinds.AnswerVerdict.KIND, verdict.model_dump(mode="json")):
         return
     if told is not None:
-        b.notice(PLATFORM, told[0], f"task:{task.id}", zh=told[1], en=told[2], fact=fact.id)
+        b.notice(PLATFORM, told, f"task:{task.id}", fact=fact.id)
     warehouse = warehouse_document(order.warehouse) if order.warehouse else None
     b.say_to([document, warehouse], verdict.about(f"task:{task.id}"))
 
@@ -364,22 +360,15 @@ def _say_verdict(
 def _rows(b: Batch, fact: PlacedFact) -> tuple[Row[Any] | None, Row[Any] | None, Row[Any] | None]:
     task = b.row(st.task, first_id(fact.subjects, "task"))
     if task is None:
-        b.discrepancy(
-            "unknown_task",
-            fact.subjects[0],
-            PLATFORM,
-            zh="提到了不存在的任务",
-            en="speaks of a task nobody knows",
-            facts=[fact.id],
-            key=f"unknown_task|{fact.id}",
-        )
+        b.discrepancy("unknown_task", fact.subjects[0], PLATFORM, facts=[fact.id], key=f"unknown_task|{fact.id}")
         return None, None, None
     return task, b.row(st.wanted, task.wanted), b.row(st.shop_order, task.order_id)
 
 
 def _need(b: Batch, task: Row[Any]) -> tuple[Row[Any], Row[Any]]:
     wanted, order = b.row(st.wanted, task.wanted), b.row(st.shop_order, task.order_id)
-    assert wanted is not None and order is not None
+    assert wanted is not None
+    assert order is not None
     return wanted, order
 
 

@@ -23,6 +23,7 @@ from server.authority.commands import carry_out
 from server.authority.daily import run_timers
 from server.authority.deciding import decide
 from server.authority.intake import retry_money
+from server.authority.log_reading import NEWER
 from server.authority.restored import take_back
 from server.commands import read_command
 from server.installation import Server
@@ -68,8 +69,7 @@ class Authority:
                     self._command(row, now_ms)
                 if now_ms - self._timers_ms >= TIMERS_MS or now_ms < self._timers_ms:
                     self._timers(now_ms)
-            more = len(rows) == envelopes_max or len(commands) == COMMANDS_AT_ONCE
-        return more
+            return len(rows) == envelopes_max or len(commands) == COMMANDS_AT_ONCE
 
     def run_all(self, now_ms: int) -> None:
         """Work until nothing is left."""
@@ -117,9 +117,8 @@ class Authority:
         facts, voids = b.memory.record(row.document, envelope, row.n)
         for reason, fact in voids:
             b.discrepancy(
-                reason if reason.startswith("schema") else "void", f"device:{fact.writer}", PLATFORM,
-                zh=f"设备 {fact.writer} 说了它不能说的（{fact.kind}，{reason}）", en=f"device {fact.writer} said what it may not say ({fact.kind}, {reason})",
-                facts=[fact.id], key=f"void|{row.document}|{fact.writer}|{fact.seq}|{fact.index}",
+                "schema.newer" if reason == NEWER else "void", f"device:{fact.writer}", PLATFORM, facts=[fact.id],
+                key=f"void|{row.document}|{fact.writer}|{fact.seq}|{fact.index}", device=fact.writer, kind=fact.kind, reason=reason,
             )  # fmt: skip
         for fact in facts:
             if is_server(fact.writer):
@@ -139,9 +138,13 @@ class Authority:
             b = self._batch(conn, now_ms)
             b.memory.record(row.document, decode_payload(bytes(row.stored)[HEADER_BYTES:]), row.n)
             b.discrepancy(
-                "authority_failed", f"device:{row.device}", PLATFORM, zh="系统处理这条记录时出错，需要技术人员", en=f"the authority failed on this envelope: {error[:200]}",
-                facts=[f"{row.device}.{row.seq}"], key=f"failed|{row.document}|{row.device}|{row.seq}",
-            )  # fmt: skip
+                "authority_failed",
+                f"device:{row.device}",
+                PLATFORM,
+                facts=[f"{row.device}.{row.seq}"],
+                key=f"failed|{row.document}|{row.device}|{row.seq}",
+                error=error[:200],
+            )
             b.flush()
 
     def _command(self, row: Row[Any], now_ms: int) -> None:

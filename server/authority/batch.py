@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Row, Table, func, select, update
 from server import schema as s
 from server import schema_trade as st
 from server.authority.log_reading import Memory
+from server.authority.words import DISCREPANCIES, NOTICES
 from server.installation import Server
 from server.ledger import About, Ledger
 from server.settings import Settings, read_settings
@@ -193,16 +194,17 @@ class Batch:
     # --- telling people ----------------------------------------------------------------------------------------------------
 
     def discrepancy(
-        self, code: str, subject: str, owner: str, *, zh: str, en: str, facts: Sequence[str] = (), key: str = ""
+        self, code: str, subject: str, owner: str, /, *, facts: Sequence[str] = (), key: str = "", **parts: object
     ) -> None:
-        """Open a discrepancy, once per key (default: code and subject)."""
+        """Open a discrepancy, once per key (default: code and subject); `parts` fill its words in (`words`)."""
+        zh, en = DISCREPANCIES[code]
         row = {
             "key": key or f"{code}|{subject}",
             "code": code,
             "subject": subject,
             "owner": owner,
-            "zh": zh,
-            "en": en,
+            "zh": zh.format(**parts),
+            "en": en.format(**parts),
             "facts": to_json(list(facts)),
             "opened_ms": self.now_ms,
         }
@@ -215,10 +217,19 @@ class Batch:
             update(d).where(d.c.key == key, d.c.resolved_ms.is_(None)).values(resolved_ms=self.now_ms, note=note)
         )
 
-    def notice(self, owner: str, code: str, subject: str, *, zh: str, en: str, fact: str = "") -> None:
-        """Put something into an owner's inbox (I14)."""
-        row = {"owner": owner, "code": code, "subject": subject, "zh": zh, "en": en, "fact": fact, "at_ms": self.now_ms}
-        self.add(st.notice, **row)
+    def notice(self, owner: str, code: str, subject: str, /, *, fact: str = "", **parts: object) -> None:
+        """Put something into an owner's inbox (I14); `parts` fill its words in (`words`)."""
+        zh, en = NOTICES[code]
+        self.add(
+            st.notice,
+            owner=owner,
+            code=code,
+            subject=subject,
+            zh=zh.format(**parts),
+            en=en.format(**parts),
+            fact=fact,
+            at_ms=self.now_ms,
+        )
 
     def ask(
         self,

@@ -17,7 +17,10 @@ from server import schema as s
 from server import schema_trade as st
 from server.authority import waybills
 from server.authority.batch import Batch, warehouse_document
-from server.authority.dispatch import free_cell, recall
+from server.authority.dispatch import recall
+from server.authority.documents import free_cell
+from server.authority.intake import screen_order
+from server.authority.shelving import to_stock
 from sync_core.errors import RefusedError
 from sync_core.facts import PlacedFact
 from trade import kinds
@@ -173,8 +176,6 @@ def withdraw_refund(b: Batch, command: c.RefundWithdrawn) -> dict[str, Any]:
         if order.warehouse:
             b.say(warehouse_document(order.warehouse), kinds.RefundAsked(withdrawn=True).about(f"order:{order.id}"))
         if order.status == "held":
-            from server.authority.intake import screen_order
-
             screen_order(b, order.id)
     return {"order": order.id}
 
@@ -210,15 +211,11 @@ def _free_keeper(b: Batch, wanted: Row[Any], order: Row[Any]) -> None:
             order.merchant,
             "closed_after_bought",
             f"piece:{piece.code}",
-            zh="关闭前已拿货，这件成了您的库存",
-            en="it was bought before you closed: the piece is your stock now",
             fact=piece.bought_fact or "",
         )
     b.set(st.wanted, wanted.id, status="closed", keeper=None)
     b.set(st.piece, piece.code, reserved=None)
     if piece.scanned_ms is not None:
-        from server.authority.sorting import to_stock
-
         to_stock(b, piece.code)
 
 

@@ -11,7 +11,7 @@ from server import commands as c
 from server import devices
 from server import schema as s
 from server import schema_trade as st
-from server.authority import answers, closing, daily, dispatch, intake, returns, waybills
+from server.authority import answers, closing, daily, dispatch, intake, returns, trips, waybills
 from server.authority.batch import PLATFORM, Batch, market_document
 from server.ledger import About
 from server.receivers import purge_keys
@@ -183,7 +183,7 @@ def add_range(b: Batch, command: c.CourierRange) -> dict[str, Any]:
             digits=command.digits,
             three_part_code=command.three_part_code,
             bag_place=command.bag_place,
-        )  # fmt: skip
+        )
     )
     return {"numbers": command.last - command.first + 1, "parcels_served": waybills.retry_held(b)}
 
@@ -265,7 +265,7 @@ HANDLERS: Final[dict[str, Handler]] = {
     c.DeviceAllowance.KIND: devices.set_allowance,
     c.DeviceCells.KIND: devices.set_cells,
     c.ReturnExpected.KIND: returns.expect_return,
-    c.TripOpen.KIND: returns.open_trip,
+    c.TripOpen.KIND: trips.open_trip,
     c.RefundDecide.KIND: returns.decide_refund,
     c.DiscrepancyResolve.KIND: resolve_discrepancy,
     c.ParkedRelease.KIND: daily.release_parked,

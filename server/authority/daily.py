@@ -16,7 +16,7 @@ from server import schema_trade as st
 from server.authority import answers, closing
 from server.authority.batch import PLATFORM, Batch
 from server.authority.deciding import decide_now
-from server.authority.dispatch import drop_from_scope
+from server.authority.documents import drop_from_scope
 from server.authority.log_reading import placed_fact
 from server.authority.returns import settle_refund
 from server.ledger import PRINCIPAL
@@ -50,13 +50,7 @@ def run_timers(b: Batch) -> int:
         )
     ).scalars()
     for code in list(orphans):
-        b.discrepancy(
-            "orphan",
-            f"piece:{code}",
-            PLATFORM,
-            zh=f"标签 {code} 一天内没有手机能说明来历",
-            en=f"no phone explained the label {code} within a day",
-        )
+        b.discrepancy("orphan", f"piece:{code}", PLATFORM, code=code)
     return done
 
 
@@ -108,7 +102,8 @@ def _release_differences(b: Batch, day: str) -> int:
         order = b.row(st.shop_order, row.order_id)
         total_fen += b.ledger.release(
             row.id, key=f"difference:{row.keeper}", parts=(PRINCIPAL,), about=b.about(order=order, piece=row.keeper or ""),
-            zh="日结：低于报价的差额退回", en="Daily close: difference below the quote released",
+            zh="日结：低于报价的差额退回",
+            en="Daily close: difference below the quote released",
         )  # fmt: skip
         if order is not None:
             b.rescreen.add(order.merchant)

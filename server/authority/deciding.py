@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Final
 
 from server import schema as s
-from server.authority import answers, closing, purchases, returns, sorting
+from server.authority import answers, closing, corrections, purchases, returns, sorting, trips
 from server.authority.batch import PLATFORM, Batch
 from sync_core.facts import PlacedFact
 from trade import kinds
@@ -18,8 +18,8 @@ Rule = Callable[[Batch, str, PlacedFact], None]
 
 RULES: Final[dict[str, Rule]] = {
     kinds.PieceBought.KIND: purchases.on_bought,
-    kinds.PieceUndone.KIND: purchases.on_undone,
-    kinds.PriceCorrected.KIND: purchases.on_price_corrected,
+    kinds.PieceUndone.KIND: corrections.on_undone,
+    kinds.PriceCorrected.KIND: corrections.on_price_corrected,
     kinds.TaskAnswered.KIND: answers.on_answered,
     kinds.AnswerWithdrawn.KIND: answers.on_answer_withdrawn,
     kinds.PriceAsked.KIND: answers.on_asked,
@@ -33,7 +33,7 @@ RULES: Final[dict[str, Rule]] = {
     kinds.ParcelShipped.KIND: sorting.on_shipped,
     kinds.ReturnReceived.KIND: returns.on_return_received,
     kinds.PieceInspected.KIND: returns.on_inspected,
-    kinds.PieceBagged.KIND: returns.on_bagged,
+    kinds.PieceBagged.KIND: trips.on_bagged,
     kinds.PieceBroughtBack.KIND: returns.on_brought_back,
     kinds.PendingEnded.KIND: returns.on_pending_ended,
     kinds.PieceRefunded.KIND: returns.on_refunded,
@@ -48,10 +48,7 @@ def decide(b: Batch, document: str, fact: PlacedFact, *, received_ms: int) -> No
     if device is not None and device.revoked_ms is not None and received_ms > device.revoked_ms:
         if not b.once(document, fact.id, "parked"):
             return
-        b.discrepancy(
-            "parked", f"device:{fact.writer}", PLATFORM, zh="已停用的设备送来记录，等主管确认", en="a revoked device delivered work: a supervisor decides",
-            facts=[fact.id], key=f"parked|{fact.writer}",
-        )  # fmt: skip
+        b.discrepancy("parked", f"device:{fact.writer}", PLATFORM, facts=[fact.id], key=f"parked|{fact.writer}")
         return
     decide_now(b, document, fact)
 

@@ -6,26 +6,24 @@ that a terminal counts "2 of 3" before any phone has synced. Rules R40, R66, R67
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Row, func, select, update
+from sqlalchemy import Row, func, select
 
 from server import commands as c
 from server import schema as s
 from server import schema_trade as st
 from server.authority import waybills
-from server.authority.batch import PLATFORM, Batch, device_document, market_document, warehouse_document
+from server.authority.batch import PLATFORM, Batch, warehouse_document
+from server.authority.documents import lease_cell, open_route, open_warehouse, warehouse_for
 from sync_core.errors import RefusedError
 from sync_core.facts import Fact
 from trade import kinds
 from trade.ids import attempt_of, task_id
 from trade.walk import StallPlace, walk_key
 
-OVERFLOW = "溢出架"
-"""The shelf for orders that found the wall full (D16)."""
 LIVING = ("waiting", "ready", "out", "asked", "answered", "bounced", "bought", "in", "shipped")
 
 
@@ -39,7 +37,7 @@ def assign_routes(b: Batch, command: c.RoutesAssign) -> dict[str, Any]:
     tasks = _ready(b, day)
     given: dict[int, int] = {}
     left = 0
-    for organisation, group in _by_organisation(b, tasks).items():
+    for organisation, group in _by_organisation(tasks).items():
         pickers = _pickers(b, organisation, command.devices)
         if not pickers:
             left += len(group)
@@ -143,7 +141,7 @@ def put_in_warehouse(b: Batch, order_id: str) -> None:
     order = b.row(st.shop_order, order_id)
     if order is None or order.status == "closed":
         return
-    warehouse = order.warehouse or _warehouse_for(b, order)
+    warehouse = order.warehouse or warehouse_for(b, order)
     if not warehouse:
         return
     if not order.warehouse:
@@ -174,7 +172,8 @@ def task_fact(b: Batch, task: Row[Any], *, day: str) -> Fact:
     """Return the fact that assigns a task."""
     order = b.row(st.shop_order, task.order_id)
     wanted = b.row(st.wanted, task.wanted)
-    assert order is not None and wanted is not None
+    assert order is not None
+    assert wanted is not None
     line = b.conn.execute(
         select(st.order_line).where(st.order_line.c.order_id == order.id, st.order_line.c.line == wanted.line)
     ).one()
@@ -197,127 +196,6 @@ def task_fact(b: Batch, task: Row[Any], *, day: str) -> Fact:
     return body.about(*subjects)
 
 
-# --- documents --------------------------------------------------------------------------------------------------------------
-
-
-def open_route(b: Batch, number: int, day: str, *, markets: Iterable[str] = ()) -> str:
-    """Return the picker's route document of a day, opened and in his scope, with its markets."""
-    name = f"route/{day}-{number}"
-    b.open_document(name, owner=str(number), writers={number: "picker"})
-    scope = [name]
-    for market in sorted(markets):
-        document = market_document(market)
-        b.open_document(document, owner=market, writers={number: "picker"})
-        scope.append(document)
-    add_to_scope(b, number, scope)
-    return name
-
-
-def open_warehouse(b: Batch, warehouse: str) -> str:
-    """Return a warehouse's document, opened for all its terminals."""
-    name = warehouse_document(warehouse)
-    d = s.device.c
-    terminals = b.conn.execute(
-        select(d.number).where(d.warehouse == warehouse, d.role == "warehouse", d.revoked_ms.is_(None))
-    ).scalars()
-    b.open_document(name, owner=warehouse, writers=dict.fromkeys(terminals, "warehouse"))
-    return name
-
-
-def add_to_scope(b: Batch, number: int, documents: Sequence[str]) -> None:
-    """Let a device sync these documents too; its own document says so."""
-    device = b.row(s.device, number)
-    if device is None:
-        return
-    before = json.loads(device.documents)
-    after = before + [document for document in documents if document not in before]
-    if after != before:
-        say_scope(b, number, after)
-
-
-def drop_from_scope(b: Batch, number: int, documents: Sequence[str]) -> None:
-    """A document that ended leaves a device's scope."""
-    device = b.row(s.device, number)
-    if device is None:
-        return
-    before = json.loads(device.documents)
-    after = [document for document in before if document not in documents]
-    if after != before:
-        say_scope(b, number, after)
-
-
-def say_scope(b: Batch, number: int, documents: Sequence[str]) -> None:
-    """Write a device's scope into its own document."""
-    b.set(s.device, number, documents=json.dumps(list(documents), ensure_ascii=False))
-    device = b.row(s.device, number)
-    assert device is not None
-    people = []
-    for person_id in json.loads(device.people):
-        person = b.row(s.person, person_id)
-        if person is not None and person.ended_ms is None:
-            people.append(
-                kinds.Person(id=person.id, name=person.name, pin_salt=person.pin_salt, pin_hash=person.pin_hash)
-            )
-    scope = kinds.DeviceScope(
-        role=kinds.Role(device.role), organisation=device.organisation, documents=list(documents), people=people,
-        terminal_name=device.name if device.role == "warehouse" else "",
-        override_fen_per_piece=device.override_fen_per_piece, override_fen_per_day=device.override_fen_per_day,
-    )  # fmt: skip
-    b.say(device_document(number), scope.about(f"device:{number}"))
-
-
-# --- cells ------------------------------------------------------------------------------------------------------------------
-
-
-def lease_cell(b: Batch, order_id: str) -> None:
-    """Give a multi-piece order its owner and its cell, once (D16). Single pieces need none."""
-    order = b.row(st.shop_order, order_id)
-    if order is None or order.terminal is not None:
-        return
-    pieces = b.conn.execute(
-        select(func.count()).select_from(st.wanted).where(st.wanted.c.order_id == order_id)
-    ).scalar_one()
-    if pieces < 2:
-        return
-    warehouse = order.warehouse or _warehouse_for(b, order)
-    d, o = s.device.c, st.shop_order.c
-    terminals = (
-        b.conn.execute(
-            select(d.number)
-            .where(d.role == "warehouse", d.revoked_ms.is_(None), d.warehouse == warehouse)
-            .order_by(d.number)
-        )
-        .scalars()
-        .all()
-    )
-    if not terminals:
-        return
-    load: dict[int, int] = dict(
-        b.conn.execute(
-            select(o.terminal, func.count())
-            .where(o.terminal.is_not(None), o.status.in_(("ready", "out")))
-            .group_by(o.terminal)
-        ).all()
-    )
-    terminal = min(terminals, key=lambda number: (load.get(number, 0), number))
-    cell = b.conn.execute(
-        select(st.cell.c.cell)
-        .where(st.cell.c.terminal == terminal, st.cell.c.order_id.is_(None))
-        .order_by(func.length(st.cell.c.cell), st.cell.c.cell)
-        .limit(1)
-    ).scalar()
-    if cell is not None:
-        b.conn.execute(
-            update(st.cell).where(st.cell.c.terminal == terminal, st.cell.c.cell == cell).values(order_id=order_id)
-        )
-    b.set(st.shop_order, order_id, terminal=terminal, cell=cell or OVERFLOW)
-
-
-def free_cell(b: Batch, order_id: str) -> None:
-    """The order left its cell."""
-    b.conn.execute(update(st.cell).where(st.cell.c.order_id == order_id).values(order_id=None))
-
-
 # --- below ------------------------------------------------------------------------------------------------------------------
 
 
@@ -335,7 +213,7 @@ def _ready(b: Batch, day: str) -> list[Row[Any]]:
     )
 
 
-def _by_organisation(b: Batch, tasks: Sequence[Row[Any]]) -> dict[str, list[Row[Any]]]:
+def _by_organisation(tasks: Sequence[Row[Any]]) -> dict[str, list[Row[Any]]]:
     """Drop-ship orders are the platform's to pick; an own-shipped one is its merchant's own people's (D20)."""
     groups: dict[str, list[Row[Any]]] = defaultdict(list)
     for task in tasks:
@@ -371,22 +249,6 @@ def _share_out(tasks: Sequence[Row[Any]], pickers: Sequence[int]) -> dict[int, l
         shares[pickers[at]] += group
         done += len(group)
     return {number: share for number, share in shares.items() if share}
-
-
-def _warehouse_for(b: Batch, order: Row[Any]) -> str:
-    """The warehouse of the order's organisation that has a terminal; "" while there is none."""
-    d = s.device.c
-    organisations = [PLATFORM] if order.drop_ship else [order.merchant, PLATFORM]
-    for organisation in organisations:
-        found = b.conn.execute(
-            select(d.warehouse)
-            .where(d.role == "warehouse", d.organisation == organisation, d.revoked_ms.is_(None))
-            .order_by(d.number)
-            .limit(1)
-        ).scalar()
-        if found:
-            return str(found)
-    return ""
 
 
 def _undispatched(b: Batch, order_id: str) -> bool:

@@ -205,7 +205,8 @@ def _go_on(b: Batch, order: Row[Any], lines: Sequence[LineToScreen], plan: Scree
                 parts.append(HoldPart(subject=order.id, part=part, amount_fen=amount))
         b.ledger.hold(
             parts, key=f"hold:{order.id}", about=b.about(order=order),
-            zh=f"订单 {order.order_no} 冻结：货款上限、佣金、快递、打包", en=f"Order {order.order_no}: held for goods, commission, courier, packing",
+            zh=f"订单 {order.order_no} 冻结：货款上限、佣金、快递、打包",
+            en=f"Order {order.order_no}: held for goods, commission, courier, packing",
         )  # fmt: skip
     for number, (line, copy, answer) in enumerate(answers, 1):
         _want(b, order, line, number, copy, answer)
@@ -383,10 +384,13 @@ def _report_change(b: Batch, order: ShopOrder, known: Any) -> dict[str, Any]:
         "pieces_before": int(lines), "pieces_now": sum(line.copies for line in order.lines), "refund_asked": refund,
     }  # fmt: skip
     b.discrepancy(
-        "order_changed", f"order:{known.id}", "platform",
-        zh=f"订单 {order.order_no} 再次导入时内容不同，未改动已有订单", en=f"order {order.order_no} came again with other content; ours was not changed",
-        facts=[json.dumps(change, ensure_ascii=False)], key=f"order_changed|{known.id}|{_digest(order)[:16]}",
-    )  # fmt: skip
+        "order_changed",
+        f"order:{known.id}",
+        "platform",
+        facts=[json.dumps(change, ensure_ascii=False)],
+        key=f"order_changed|{known.id}|{_digest(order)[:16]}",
+        order_no=order.order_no,
+    )
     return change
 
 

@@ -14,9 +14,10 @@ from typing import Any, Final, assert_never
 from sqlalchemy import Row, select, update
 
 from server import schema_trade as st
-from server.authority import waybills
 from server.authority.batch import PLATFORM, Batch, body_of, warehouse_document
 from server.authority.dispatch import recall
+from server.authority.shelving import settle_arrival
+from server.authority.words import CLOSED_BECAUSE
 from server.ledger import PRINCIPAL, About
 from sync_core.facts import PlacedFact
 from trade import kinds
@@ -36,8 +37,6 @@ from trade.conflicts import (
     verdict_body,
 )
 from trade.ids import first_id
-from trade.pricing import judge_correction
-
 
 RECOVERED: Final = "verdict.recovered"
 """The rule under which a lost server's verdict is noted until its purchase arrives."""
@@ -53,9 +52,13 @@ def on_bought(b: Batch, document: str, fact: PlacedFact) -> None:
     known = b.row(st.piece, code)
     if known is not None and known.bought_fact is not None:
         b.discrepancy(
-            "piece_code_twice", f"piece:{code}", PLATFORM, zh=f"件码 {code} 用了两次", en=f"the piece code {code} was used twice",
-            facts=[fact.id], key=f"piece_code_twice|{document}|{fact.id}",
-        )  # fmt: skip
+            "piece_code_twice",
+            f"piece:{code}",
+            PLATFORM,
+            facts=[fact.id],
+            key=f"piece_code_twice|{document}|{fact.id}",
+            code=code,
+        )
         return
     _keep_piece(b, fact, body, code, task, stall_id, known)
     b.ledger.pay_stall(
@@ -64,14 +67,7 @@ def on_bought(b: Batch, document: str, fact: PlacedFact) -> None:
     )  # fmt: skip
     if task is None:
         b.set(st.piece, code, outcome="second")
-        b.discrepancy(
-            "unknown_task",
-            f"piece:{code}",
-            PLATFORM,
-            zh="为不存在的任务买了一件",
-            en="bought for a task nobody knows",
-            facts=[fact.id],
-        )
+        b.discrepancy("unknown_task", f"piece:{code}", PLATFORM, facts=[fact.id])
         return
     if known is not None:
         b.settle_discrepancy(f"orphan|piece:{code}", "手机的记录到了 / its phone's facts arrived")
@@ -82,7 +78,8 @@ def decide_purchase(b: Batch, document: str, fact_id: str, code: str, task: Row[
     """Judge one purchase and carry the verdict out."""
     wanted = b.row(st.wanted, task.wanted)
     order = b.row(st.shop_order, task.order_id)
-    assert wanted is not None and order is not None
+    assert wanted is not None
+    assert order is not None
     want, qualified = _build_want(b, document, fact_id, wanted, task, order)
     decision = judge_purchase(want, qualified)
     if isinstance(decision, ClosedUnseen | Keeps | OverCap) and _written_off(b, wanted, order):
@@ -99,138 +96,6 @@ def decide_purchase(b: Batch, document: str, fact_id: str, code: str, task: Row[
     if lost is None:
         b.say_to([document, warehouse], fact)
     _carry_out(b, decision, verdict, code, task, wanted, order, fact_id)
-
-
-def on_undone(b: Batch, document: str, fact: PlacedFact) -> None:
-    """The tap was a mistake: no garment, no money, the task is open again; unless the garment was scanned."""
-    body = body_of(fact)
-    assert isinstance(body, kinds.PieceUndone)
-    code = first_id(fact.subjects, "piece") or ""
-    piece = b.row(st.piece, code)
-    if piece is None or piece.bought_fact != body.fact or piece.place == "undone":
-        return
-    if fact.device != piece.device and fact.person != piece.person:
-        return
-    if piece.scanned_ms is not None:
-        b.discrepancy(
-            "undone_but_scanned", f"piece:{code}", PLATFORM,
-            zh="手机撤销了这件，但仓库已收到实物", en="the phone took this purchase back, yet the garment was scanned in", facts=[fact.id],
-        )  # fmt: skip
-        return
-    task = b.row(st.task, piece.task)
-    about = About(
-        merchant=piece.merchant,
-        order=piece.order_id or "",
-        task=piece.task or "",
-        piece=code,
-        causes=(f"fact:{fact.id}",),
-    )
-    b.ledger.pay_stall(
-        -piece.price_fen,
-        means=piece.means,
-        person=piece.person,
-        stall_id=piece.stall_id,
-        key=f"unpaid:{code}",
-        about=about,
-    )
-    b.set(st.piece, code, place="undone", outcome="undone")
-    if task is None:
-        return
-    verdict = kinds.PurchaseVerdict(fact=body.fact, outcome="undone", owner=PLATFORM, charged_fen=0)
-    order = b.row(st.shop_order, task.order_id)
-    warehouse = warehouse_document(order.warehouse) if order is not None and order.warehouse else None
-    b.say_to([document, warehouse], verdict.about(f"task:{task.id}", f"piece:{code}"))
-    if piece.charged_fen:
-        b.ledger.unpost(
-            task.wanted,
-            piece.charged_fen,
-            key=f"undo:{code}",
-            about=about,
-            zh=f"撤销拿货 {code}",
-            en=f"Purchase {code} taken back",
-        )
-        b.set(st.piece, code, charged_fen=0)
-    wanted = b.row(st.wanted, task.wanted)
-    if wanted is not None and wanted.keeper == code:
-        open_again = task.recalled is None
-        b.set(st.wanted, wanted.id, keeper=None, status="out" if open_again else wanted.status)
-        b.set(st.task, task.id, status="out" if open_again else "recalled")
-    elif wanted is not None and wanted.status == "closed":
-        _give_back(b, wanted, order, f"undo:{code}:back", about)
-
-
-def on_price_corrected(b: Batch, document: str, fact: PlacedFact) -> None:
-    """The price was keyed wrong: the merchant pays more only within what is still held (D8, E8)."""
-    body = body_of(fact)
-    assert isinstance(body, kinds.PriceCorrected)
-    code = first_id(fact.subjects, "piece") or ""
-    piece = b.row(st.piece, code)
-    if piece is None or piece.place == "undone" or piece.bought_fact is None:
-        return
-    about = About(
-        merchant=piece.merchant,
-        order=piece.order_id or "",
-        task=piece.task or "",
-        piece=code,
-        causes=(f"fact:{fact.id}",),
-    )
-    change_fen = body.price_fen - piece.price_fen
-    b.ledger.pay_stall(
-        change_fen,
-        means=piece.means,
-        person=piece.person,
-        stall_id=piece.stall_id,
-        key=f"repaid:{document}:{fact.id}",
-        about=about,
-    )
-    b.set(st.piece, code, price_fen=body.price_fen)
-    task = b.row(st.task, piece.task)
-    order = b.row(st.shop_order, piece.order_id)
-    if (
-        task is None
-        or order is None
-        or not order.drop_ship
-        or piece.outcome not in ("keeps", "over_cap", "closed_unseen")
-    ):
-        return
-    held_fen = b.ledger.open_fen(task.wanted, PRINCIPAL)
-    judged = judge_correction(
-        charged_fen=piece.charged_fen, platform_fen=piece.excess_fen, price_fen=body.price_fen, still_held_fen=held_fen
-    )
-    key = f"correct:{document}:{fact.id}"
-    if judged.merchant_fen > 0:
-        b.ledger.post(task.wanted, judged.merchant_fen, key=key, about=about)
-    elif judged.merchant_fen < 0:
-        b.ledger.unpost(
-            task.wanted,
-            -judged.merchant_fen,
-            key=key,
-            about=about,
-            zh=f"改价退回 {code}",
-            en=f"Lower price of piece {code}",
-        )
-        wanted = b.row(st.wanted, task.wanted)
-        if piece.scanned_ms is not None or (wanted is not None and wanted.status == "closed"):
-            b.ledger.release(
-                task.wanted,
-                key=f"{key}:back",
-                about=about,
-                parts=(PRINCIPAL,),
-                zh="改价差额退回",
-                en="Difference of the corrected price",
-            )
-    b.set(
-        st.piece,
-        code,
-        charged_fen=piece.charged_fen + judged.merchant_fen,
-        excess_fen=piece.excess_fen + judged.platform_fen,
-    )
-    if judged.platform_fen > 0:
-        b.discrepancy(
-            "price_raised", f"piece:{code}", PLATFORM,
-            zh=f"改价后超出冻结 {judged.platform_fen} 分，由平台承担", en=f"the corrected price is {judged.platform_fen} fen above what was held: the platform bears it",
-            facts=[fact.id], key=f"price_raised|{document}|{fact.id}",
-        )  # fmt: skip
 
 
 def serve_want(b: Batch, wanted: Row[Any], code: str) -> None:
@@ -417,18 +282,12 @@ def _carry_out(
             _close_after_purchase(b, wanted, order, about, cause=decision.cause, code=code)
         case ClosedSeen():
             b.set(st.task, task.id, status="ended")
-            _give_back(b, wanted, order, f"seen:{code}", about)
-            b.discrepancy(
-                "bought_though_seen", f"piece:{code}", PLATFORM, zh="手机已显示召回仍然购买，归平台", en="bought although the phone had shown the recall: the platform's",
-                facts=[fact_id],
-            )  # fmt: skip
+            give_back(b, wanted, order, f"seen:{code}", about)
+            b.discrepancy("bought_though_seen", f"piece:{code}", PLATFORM, facts=[fact_id])
         case Second():
             if task.status not in ("bought", "ended"):
                 b.set(st.task, task.id, status="ended")
-            b.discrepancy(
-                "second_piece", f"piece:{code}", PLATFORM, zh=f"同一件买了两次，{code} 归平台，等去处", en=f"bought twice: {code} is the platform's and looks for a home",
-                facts=[fact_id],
-            )  # fmt: skip
+            b.discrepancy("second_piece", f"piece:{code}", PLATFORM, facts=[fact_id], code=code)
             arrived(b, code)
         case Undone():
             b.set(st.piece, code, place="undone")
@@ -440,8 +299,6 @@ def arrived(b: Batch, code: str) -> None:
     """Continue with a piece that was scanned in before its purchase was known (E12)."""
     piece = b.row(st.piece, code)
     if piece is not None and piece.scanned_ms is not None:
-        from server.authority.sorting import settle_arrival
-
         settle_arrival(b, piece)
 
 
@@ -450,10 +307,7 @@ def _ask_excess(b: Batch, verdict: kinds.PurchaseVerdict, code: str, order: Row[
         "over_cap", f"piece:{code}", order=order.id, merchant=order.merchant, cause=code,
         detail={"excess_fen": verdict.excess_fen, "charged_fen": verdict.charged_fen},
     )  # fmt: skip
-    b.discrepancy(
-        "over_cap", f"piece:{code}", PLATFORM, zh=f"超过上限 {verdict.excess_fen} 分，暂由平台承担", en=f"{verdict.excess_fen} fen above the cap: the platform's until the merchant accepts",
-        facts=[verdict.fact],
-    )  # fmt: skip
+    b.discrepancy("over_cap", f"piece:{code}", PLATFORM, facts=[verdict.fact], excess_fen=verdict.excess_fen)
 
 
 def _close_after_purchase(b: Batch, wanted: Row[Any], order: Row[Any], about: About, *, cause: str, code: str) -> None:
@@ -468,31 +322,18 @@ def _close_after_purchase(b: Batch, wanted: Row[Any], order: Row[Any], about: Ab
         )
     b.ledger.release(wanted.id, key=f"closed:{code}", about=about, zh="关闭退回余额", en="Rest released on close")
     b.set(st.wanted, wanted.id, status="closed")
-    zh, en = _CAUSES[cause]
-    b.notice(
-        order.merchant, "closed_unseen", f"piece:{code}", zh=zh, en=en, fact=about.causes[0] if about.causes else ""
+    zh, en = CLOSED_BECAUSE[cause]
+    fact = about.causes[0] if about.causes else ""
+    b.notice(order.merchant, "closed_unseen", f"piece:{code}", fact=fact, because_zh=zh, because_en=en)
+    b.discrepancy(
+        "closed_unseen", f"piece:{code}", order.merchant, facts=list(about.causes), because_zh=zh, because_en=en
     )
-    b.discrepancy("closed_unseen", f"piece:{code}", order.merchant, zh=zh, en=en, facts=list(about.causes))
 
 
-_CAUSES = {
-    "bought_first": ("先拿货、后关闭：这件成了您的库存", "bought first, closed after: the piece is your stock now"),
-    "neither_knew": ("关闭时手机没信号，已拿货：这件成了您的库存", "the phone had no signal when it was closed: the piece is your stock now"),
-    "page_was_open": ("召回到达时拿货页面已打开：这件成了您的库存", "the recall came while the buy page was open: the piece is your stock now"),
-}  # fmt: skip
-
-
-def _give_back(b: Batch, wanted: Row[Any], order: Row[Any] | None, key: str, about: About) -> None:
+def give_back(b: Batch, wanted: Row[Any], order: Row[Any] | None, key: str, about: About) -> None:
+    """Release all that is still held for a want that nobody serves."""
     if order is not None:
         b.ledger.release(wanted.id, key=key, about=about, zh="退回冻结", en="Held money released")
     b.conn.execute(
         update(st.wanted).where(st.wanted.c.id == wanted.id, st.wanted.c.status == "closing").values(status="closed")
     )
-
-
-def price_of(b: Batch, wanted: str) -> int:
-    """Return what is still frozen for a want's goods."""
-    return b.ledger.open_fen(wanted, PRINCIPAL)
-
-
-__all__ = ["arrived", "decide_purchase", "on_bought", "on_price_corrected", "on_undone", "serve_want", "waybills"]

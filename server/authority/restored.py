@@ -66,14 +66,7 @@ def _purchase_was_judged(b: Batch, document: str, fact: PlacedFact, verdict: kin
     if own is None:
         b.once(document, verdict.fact, RECOVERED, verdict.model_dump(mode="json"))
     elif own["outcome"] != verdict.outcome and verdict.outcome != "undone":
-        b.discrepancy(
-            "verdict_recovered",
-            f"piece:{code}",
-            PLATFORM,
-            zh="恢复备份后，设备带回的原裁定与新裁定不同，请核对账目",
-            en="after a restore a device returned a verdict that differs from the one made since: check its postings",
-            facts=[fact.id],
-        )
+        b.discrepancy("verdict_recovered", f"piece:{code}", PLATFORM, facts=[fact.id])
 
 
 def _task_is_out(b: Batch, document: str, fact: PlacedFact, body: kinds.TaskAssigned) -> None:
@@ -83,9 +76,8 @@ def _task_is_out(b: Batch, document: str, fact: PlacedFact, body: kinds.TaskAssi
             "task_recovered",
             f"order:{first_id(fact.subjects, 'order')}",
             PLATFORM,
-            zh=f"恢复备份后设备手里有备份里没有的订单 {body.order_no}，请重新导入",
-            en=f"after a restore a device holds the order {body.order_no}, which the backup lacks: import it again",
             facts=[fact.id],
+            order_no=body.order_no,
         )
         return
     kind = document_kind(document)

@@ -10,14 +10,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from sqlalchemy import Row, func, select
+from sqlalchemy import Row, select
 
 from server import commands as c
-from server import schema as s
 from server import schema_trade as st
 from server.authority.batch import PLATFORM, Batch, body_of, warehouse_document
-from server.authority.dispatch import add_to_scope
-from server.authority.sorting import settle_stock_conflict, to_stock
+from server.authority.shelving import to_stock
+from server.authority.words import AFTER_REFUSAL
 from server.ledger import About
 from server.store import to_json
 from sync_core.errors import RefusedError
@@ -93,9 +92,14 @@ def on_return_received(b: Batch, document: str, fact: PlacedFact) -> None:
     if known is None:
         b.add(st.expected_return, courier_no=body.courier_no, document=document, received_ms=b.now_ms, shelf=body.shelf)
         b.discrepancy(
-            "return_unmatched", f"return:{body.courier_no}", PLATFORM, zh=f"退件 {body.courier_no} 对不上订单，放在 {body.shelf or '退件区'}",
-            en=f"the return {body.courier_no} matches no order; it lies at {body.shelf or 'the returns desk'}", facts=[fact.id],
-        )  # fmt: skip
+            "return_unmatched",
+            f"return:{body.courier_no}",
+            PLATFORM,
+            facts=[fact.id],
+            courier_no=body.courier_no,
+            shelf_zh=body.shelf or "退件区",
+            shelf_en=body.shelf or "the returns desk",
+        )
         return
     if known.received_ms is not None:
         return
@@ -106,7 +110,7 @@ def on_return_received(b: Batch, document: str, fact: PlacedFact) -> None:
             b.set(st.piece, code, place="return_in")
 
 
-def on_inspected(b: Batch, document: str, fact: PlacedFact) -> None:
+def on_inspected(b: Batch, _document: str, fact: PlacedFact) -> None:
     """Fit: stock of its merchant. Not fit: the pending area (R54-R56)."""
     body = body_of(fact)
     assert isinstance(body, kinds.PieceInspected)
@@ -114,14 +118,7 @@ def on_inspected(b: Batch, document: str, fact: PlacedFact) -> None:
     piece = b.row(st.piece, code)
     if piece is None:
         b.add(st.piece, code=code, owner=PLATFORM, place="foreign", outcome="unexplained", **_described(body))
-        b.discrepancy(
-            "foreign_piece",
-            f"piece:{code}",
-            PLATFORM,
-            zh="退件里有不认识的衣服",
-            en="the return holds a garment nobody knows",
-            facts=[fact.id],
-        )
+        b.discrepancy("foreign_piece", f"piece:{code}", PLATFORM, facts=[fact.id])
         return
     if piece.place not in ("shipped", "return_in", "pending"):
         return
@@ -134,96 +131,12 @@ def on_inspected(b: Batch, document: str, fact: PlacedFact) -> None:
             piece.merchant,
             "return_unfit",
             f"piece:{code}",
-            zh=f"退件不合格：{body.reason}",
-            en=f"the return is not fit: {body.reason}",
             fact=fact.id,
+            reason=body.reason,
         )
 
 
-def on_bagged(b: Batch, document: str, fact: PlacedFact) -> None:
-    """Return-mode scan: out of stock, into the runner's bag (R58)."""
-    code = first_id(fact.subjects, "piece") or ""
-    trip_id = first_id(fact.subjects, "trip") or ""
-    piece = b.row(st.piece, code)
-    if piece is None:
-        b.discrepancy(
-            "bagged_unknown",
-            f"piece:{code}",
-            PLATFORM,
-            zh="装袋了不认识的件",
-            en="a piece nobody knows was bagged",
-            facts=[fact.id],
-        )
-        return
-    if piece.place in ("inbound", "in_cell", "packed") and piece.wanted is not None:
-        settle_stock_conflict(b, document, code)
-        return
-    if piece.place != "in_stock":
-        b.discrepancy(
-            "bagged_not_in_stock", f"piece:{code}", "warehouse", zh=f"装袋的件不在库存（{piece.place}）", en=f"bagged, but it was not in stock ({piece.place})",
-            facts=[fact.id], key=f"bagged_not_in_stock|{document}|{fact.id}",
-        )  # fmt: skip
-        return
-    b.set(st.piece, code, place="with_runner", trip=trip_id)
-    if piece.reserved is not None:
-        settle_stock_conflict(b, document, code)
-    trip = b.row(st.trip, trip_id)
-    if trip is not None and trip.closed_ms is None:
-        _into_trip(b, code, trip)
-
-
-def open_trip(b: Batch, command: c.TripOpen) -> dict[str, Any]:
-    """A runner's device gets a trip document; pieces bagged for it (or for no trip yet) go in (R58, R59).
-
-    Raises:
-        RefusedError: `device.unknown`, `trip.open_already`.
-    """
-    device = b.row(s.device, command.device)
-    if device is None or device.revoked_ms is not None or device.role not in ("runner", "picker"):
-        raise RefusedError("device.unknown", "没有这台可用的设备 / there is no such living device")
-    day = b.today
-    count = b.conn.execute(select(func.count()).select_from(st.trip).where(st.trip.c.day == day)).scalar_one()
-    document = f"route/{day}-trip-{count + 1}"
-    trip_id = command.trip or f"{day}-trip-{count + 1}"
-    if b.row(st.trip, trip_id) is not None:
-        raise RefusedError("trip.open_already", "这个批次已经交出 / this trip was given out already")
-    d = s.device.c
-    warehouse = b.conn.execute(
-        select(d.warehouse)
-        .where(d.role == "warehouse", d.organisation == device.organisation)
-        .order_by(d.number)
-        .limit(1)
-    ).scalar()
-    b.open_document(document, owner=str(command.device), writers={command.device: "runner"})
-    b.add(
-        st.trip,
-        id=trip_id,
-        document=document,
-        device=command.device,
-        warehouse=warehouse or "main",
-        day=day,
-        opened_ms=b.now_ms,
-    )
-    add_to_scope(b, command.device, [document])
-    trip = b.row(st.trip, trip_id)
-    assert trip is not None
-    p = st.piece.c
-    opened = select(st.trip.c.id)
-    bagged = (
-        b.conn.execute(
-            select(p.code).where(
-                p.place == "with_runner", (p.trip == trip_id) | (p.trip.not_in(opened)) | (p.trip.is_(None))
-            )
-        )
-        .scalars()
-        .all()
-    )
-    for code in bagged:
-        _into_trip(b, code, trip)
-    return {"trip": trip_id, "document": document, "pieces": len(bagged)}
-
-
-def on_brought_back(b: Batch, document: str, fact: PlacedFact) -> None:
+def on_brought_back(b: Batch, _document: str, fact: PlacedFact) -> None:
     """A runner brought the piece back: stock again (D15)."""
     code = first_id(fact.subjects, "piece") or ""
     piece = b.row(st.piece, code)
@@ -231,7 +144,7 @@ def on_brought_back(b: Batch, document: str, fact: PlacedFact) -> None:
         to_stock(b, code)
 
 
-def on_pending_ended(b: Batch, document: str, fact: PlacedFact) -> None:
+def on_pending_ended(b: Batch, _document: str, fact: PlacedFact) -> None:
     """Where an unfit piece ended (R55)."""
     body = body_of(fact)
     assert isinstance(body, kinds.PendingEnded)
@@ -271,9 +184,13 @@ def on_refunded(b: Batch, document: str, fact: PlacedFact) -> None:
     )
     if piece.place == "back_at_stall":
         b.discrepancy(
-            "refunded_twice", f"piece:{code}", PLATFORM, zh=f"件 {code} 退了两次款", en=f"the piece {code} was refunded twice", facts=[fact.id],
+            "refunded_twice",
+            f"piece:{code}",
+            PLATFORM,
+            facts=[fact.id],
             key=f"refunded_twice|{document}|{fact.id}",
-        )  # fmt: skip
+            code=code,
+        )
         return
     b.set(st.piece, code, place="back_at_stall")
     lower = body.received_fen < piece.price_fen
@@ -307,20 +224,19 @@ def on_refused(b: Batch, document: str, fact: PlacedFact) -> None:
     }
     b.set(st.piece, code, place=place[body.then])
     _say_refund(b, document, fact, code, piece, "refused", 0)
+    then_zh, then_en = AFTER_REFUSAL[body.then]
     if piece.owner != PLATFORM:
         b.notice(
-            piece.owner, "stall_refused", f"piece:{code}", zh=f"档口不退（{body.reason}）：{_THEN[body.then][0]}", en=f"the stall refused ({body.reason}): {_THEN[body.then][1]}",
-            fact=fact.id,
-        )  # fmt: skip
-    if body.then in ("left_at_stall", "written_off"):
-        b.discrepancy(
+            piece.owner,
             "stall_refused",
             f"piece:{code}",
-            piece.owner,
-            zh=f"档口不退款：{_THEN[body.then][0]}",
-            en=f"no money from the stall: {_THEN[body.then][1]}",
-            facts=[fact.id],
+            fact=fact.id,
+            reason=body.reason,
+            then_zh=then_zh,
+            then_en=then_en,
         )
+    if body.then in ("left_at_stall", "written_off"):
+        b.discrepancy("stall_refused", f"piece:{code}", piece.owner, facts=[fact.id], then_zh=then_zh, then_en=then_en)
 
 
 def decide_refund(b: Batch, command: c.RefundDecide) -> dict[str, Any]:
@@ -350,13 +266,7 @@ def settle_refund(b: Batch, question: Row[Any], choice: str) -> dict[str, Any]:
     b.say_to([detail["document"], warehouse], verdict.about(*subjects))
     if choice == "claim":
         short_fen = detail["paid_fen"] - detail["received_fen"]
-        b.discrepancy(
-            "claim",
-            f"piece:{code}",
-            PLATFORM,
-            zh=f"商家要求补差 {short_fen} 分",
-            en=f"the merchant claims {short_fen} fen",
-        )
+        b.discrepancy("claim", f"piece:{code}", PLATFORM, short_fen=short_fen)
     return {"piece": code, "credited_fen": credited_fen}
 
 
@@ -385,16 +295,6 @@ def credit_owner(b: Batch, piece: Row[Any], amount_fen: int, fact: str) -> int:
 # --- below ------------------------------------------------------------------------------------------------------------------
 
 
-def _into_trip(b: Batch, code: str, trip: Row[Any]) -> None:
-    piece = b.row(st.piece, code)
-    assert piece is not None
-    merchant = b.row(st.merchant, piece.owner)
-    name = merchant.name if merchant is not None else piece.owner
-    fact = kinds.TripAssigned(garment=garment_of(b, piece), merchant=piece.owner, merchant_name=name)
-    b.say(trip.document, fact.about(f"piece:{code}", f"trip:{trip.id}"))
-    b.set(st.piece, code, trip=trip.id)
-
-
 def _say_refund(
     b: Batch, document: str, fact: PlacedFact, code: str, piece: Row[Any], outcome: str, credited_fen: int
 ) -> None:
@@ -421,11 +321,3 @@ def _described(body: kinds.PieceInspected) -> dict[str, Any]:
         "style": garment.style, "colour": garment.colour, "size": garment.size, "price_fen": garment.paid_fen,
         "stall_id": f"stall:{garment.market}/{garment.floor}/{garment.stall}",
     }  # fmt: skip
-
-
-_THEN = {
-    "keep_trying": ("再去试", "the runner tries again"),
-    "bring_back": ("带回仓库", "it comes back to the warehouse"),
-    "left_at_stall": ("留在档口，没有退款", "left at the stall without money"),
-    "written_off": ("核销", "written off"),
-}

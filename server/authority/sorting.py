@@ -6,30 +6,26 @@ within a day it is an orphan with an owner (E12). Rules R51, R52, R57, R71, R72,
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from sqlalchemy import Row, select
 
 from server import schema_trade as st
 from server.authority import waybills
-from server.authority.batch import PLATFORM, Batch, body_of, warehouse_document
-from server.authority.dispatch import free_cell, put_in_warehouse
+from server.authority.batch import PLATFORM, Batch, body_of
+from server.authority.dispatch import put_in_warehouse
+from server.authority.documents import free_cell
 from server.authority.purchases import serve_want
+from server.authority.shelving import settle_arrival
 from server.ledger import PRINCIPAL
 from server.store import to_json
 from sync_core.facts import PlacedFact
 from trade import kinds
-from trade.conflicts import WaitingLine, find_home
-from trade.ids import first_id, ids_of, want_of
-from trade.screening import Sku
+from trade.ids import first_id, ids_of
 from trade.stock_conflicts import judge_stock
 
-SERVING = ("keeps", "over_cap")
-HOMELESS = ("second", "closed_unseen", "closed_seen")
 
-
-def on_scanned_in(b: Batch, document: str, fact: PlacedFact) -> None:
+def on_scanned_in(b: Batch, _document: str, fact: PlacedFact) -> None:
     """A label was scanned at the warehouse's door."""
     body = body_of(fact)
     assert isinstance(body, kinds.ScannedIn)
@@ -58,10 +54,7 @@ def on_scanned_in(b: Batch, document: str, fact: PlacedFact) -> None:
     b.set(st.piece, code, scanned_ms=b.now_ms)
     if piece.place == "undone":
         b.set(st.piece, code, place="inbound")
-        b.discrepancy(
-            "undone_but_scanned", f"piece:{code}", PLATFORM, zh="手机撤销了这件，但仓库收到了实物", en="the phone took this purchase back, yet the garment was scanned in",
-            facts=[fact.id],
-        )  # fmt: skip
+        b.discrepancy("undone_but_scanned", f"piece:{code}", PLATFORM, facts=[fact.id])
         return
     if piece.place == "with_picker":
         b.set(st.piece, code, place="in_cell" if body.cell else "inbound")
@@ -70,44 +63,7 @@ def on_scanned_in(b: Batch, document: str, fact: PlacedFact) -> None:
     settle_arrival(b, moved)
 
 
-def settle_arrival(b: Batch, piece: Row[Any]) -> None:
-    """A piece is in the house and its purchase is judged: release the difference, complete the order, or find it a home."""
-    if piece.outcome in SERVING and piece.wanted is not None:
-        wanted = b.row(st.wanted, piece.wanted)
-        order = b.row(st.shop_order, piece.order_id)
-        if wanted is None or order is None or wanted.keeper != piece.code:
-            return
-        if wanted.status == "bought":
-            b.set(st.wanted, wanted.id, status="in")
-        b.ledger.release(
-            wanted.id, key=f"difference:{piece.code}", parts=(PRINCIPAL,),
-            about=b.about(order=order, task=piece.task or "", piece=piece.code), zh="低于报价的差额退回", en="Difference below the quote released",
-        )  # fmt: skip
-        waybills.obtain(b, order.id)
-    elif piece.outcome in HOMELESS and piece.place in ("inbound", "in_cell"):
-        to_stock(b, piece.code)
-
-
-def to_stock(b: Batch, code: str) -> None:
-    """A piece lies on a shelf and is offered to whoever waits for one like it (D10, D12)."""
-    b.set(st.piece, code, place="in_stock", stock_since_ms=b.now_ms, reserved=None, trip=None)
-    piece = b.row(st.piece, code)
-    assert piece is not None
-    b.settle_discrepancy(f"second_piece|piece:{code}", "已入库存 / it lies in stock")
-    home = find_home(
-        _waiting(b, piece.style), price_fen=piece.price_fen, owner=piece.owner,
-        sku=Sku(stall_id=piece.stall_id, style=piece.style, colour=piece.colour, size=piece.size),
-    )  # fmt: skip
-    if home is None:
-        return
-    b.set(st.task, home.task, source="stock", piece=code, warehouse="")
-    b.set(st.piece, code, reserved=want_of(home.task))
-    task = b.row(st.task, home.task)
-    assert task is not None
-    put_in_warehouse(b, task.order_id)
-
-
-def on_swapped(b: Batch, document: str, fact: PlacedFact) -> None:
+def on_swapped(b: Batch, _document: str, fact: PlacedFact) -> None:
     """Two bags carry each other's label: each piece now serves the other's task (E11)."""
     body = body_of(fact)
     assert isinstance(body, kinds.PiecesSwapped)
@@ -128,28 +84,14 @@ def on_drawn(b: Batch, document: str, fact: PlacedFact) -> None:
     task = b.row(st.task, first_id(fact.subjects, "task"))
     piece = b.row(st.piece, code)
     if task is None or piece is None:
-        b.discrepancy(
-            "drawn_unknown",
-            f"piece:{code}",
-            PLATFORM,
-            zh="取用了不认识的库存件",
-            en="a piece nobody knows was drawn from stock",
-            facts=[fact.id],
-        )
+        b.discrepancy("drawn_unknown", f"piece:{code}", PLATFORM, facts=[fact.id])
         return
     if piece.place == "with_runner":
         settle_stock_conflict(b, document, code)
         return
     wanted = b.row(st.wanted, task.wanted)
     if wanted is None or wanted.status in ("closing", "closed") or (wanted.keeper not in (None, code)):
-        b.discrepancy(
-            "drawn_unwanted",
-            f"piece:{code}",
-            PLATFORM,
-            zh="为不再需要的订单取了库存",
-            en="drawn for an order that no longer wants it",
-            facts=[fact.id],
-        )
+        b.discrepancy("drawn_unwanted", f"piece:{code}", PLATFORM, facts=[fact.id])
         return
     b.set(
         st.piece,
@@ -197,9 +139,7 @@ def settle_stock_conflict(b: Batch, document: str, code: str) -> None:
             if wanted is not None and wanted.keeper is None:
                 b.set(st.wanted, wanted.id, keeper=code, status="in")
         b.discrepancy(
-            "sold_and_bagged", f"piece:{code}", "warehouse",
-            zh="同一件被卖出又被装袋：" + ("从袋中取出" if verdict.winner == "parcel" else "为买家另拿一件"),
-            en="sold and bagged at once: " + ("pull it from the bag" if verdict.winner == "parcel" else "pick another for the buyer"),
+            "bagged_but_sold" if verdict.winner == "parcel" else "sold_but_bagged", f"piece:{code}", "warehouse",
             facts=[decision.lost, decision.kept],
         )  # fmt: skip
 
@@ -222,7 +162,7 @@ def on_packed(b: Batch, document: str, fact: PlacedFact) -> None:
             b.set(st.piece, code, place="packed", parcel=parcel.id, scanned_ms=piece.scanned_ms or b.now_ms)
 
 
-def on_printed(b: Batch, document: str, fact: PlacedFact) -> None:
+def on_printed(b: Batch, _document: str, fact: PlacedFact) -> None:
     """Printed is not shipped (D17)."""
     parcel = b.row(st.parcel, first_id(fact.subjects, "parcel"))
     if parcel is not None and parcel.status == "packed":
@@ -236,23 +176,13 @@ def on_shipped(b: Batch, document: str, fact: PlacedFact) -> None:
     parcel = b.row(st.parcel, first_id(fact.subjects, "parcel"))
     order = b.row(st.shop_order, first_id(fact.subjects, "order"))
     if parcel is None or order is None:
-        b.discrepancy(
-            "shipped_unknown",
-            fact.subjects[0],
-            PLATFORM,
-            zh="发出了不认识的包裹",
-            en="a parcel nobody knows was shipped",
-            facts=[fact.id],
-        )
+        b.discrepancy("shipped_unknown", fact.subjects[0], PLATFORM, facts=[fact.id])
         return
     if parcel.shipped_ms is not None:
         return  # The same waybill twice at the door (E18).
     b.set(st.parcel, parcel.id, status="shipped", shipped_ms=b.now_ms, pieces=to_json(list(body.pieces)))
     if body.waybill_no != parcel.waybill_no:
-        b.discrepancy(
-            "shipped_voided", f"parcel:{parcel.id}", "warehouse", zh=f"用作废的面单 {body.waybill_no} 发出", en=f"shipped under the void number {body.waybill_no}",
-            facts=[fact.id],
-        )  # fmt: skip
+        b.discrepancy("shipped_voided", f"parcel:{parcel.id}", "warehouse", facts=[fact.id], waybill_no=body.waybill_no)
     _check_stop(b, document, fact, order)
     for code in body.pieces:
         _ship_piece(b, code, order, parcel, fact)
@@ -332,45 +262,5 @@ def _check_stop(b: Batch, document: str, fact: PlacedFact, order: Row[Any]) -> N
     knew = any(fact.knew(stop) for stop in stops)
     b.discrepancy(
         "shipped_though_stopped" if knew else "shipped_before_stop", f"order:{order.id}", "warehouse" if knew else order.merchant,
-        zh=f"订单 {order.order_no} 已要求停止，仍发出" if knew else f"订单 {order.order_no} 的停止要求到达前已发出",
-        en=f"order {order.order_no} was shipped although the terminal had been told to stop" if knew
-        else f"order {order.order_no} had shipped before the stop could arrive", facts=[fact.id],
+        facts=[fact.id], order_no=order.order_no,
     )  # fmt: skip
-
-
-def _waiting(b: Batch, style: str) -> list[WaitingLine]:
-    t, w, o = st.task.c, st.wanted.c, st.shop_order.c
-    rows = b.conn.execute(
-        select(st.task, w.merchant, o.accepted_ms)
-        .join(st.wanted, w.task == t.id)
-        .join(st.shop_order, o.id == t.order_id)
-        .where(t.status == "ready", t.source == "stall", w.status == "ready", t.style == style, o.drop_ship == 1)
-    ).all()
-    return [
-        WaitingLine(
-            task=row.id,
-            merchant=row.merchant,
-            cap_fen=row.cap_fen,
-            since_ms=row.accepted_ms or 0,
-            sku=Sku(stall_id=row.stall_id, style=row.style, colour=row.colour, size=row.size),
-        )  # fmt: skip
-        for row in rows
-    ]
-
-
-def pieces_of(parcel: Row[Any]) -> list[str]:
-    """Return the codes of a parcel's row."""
-    return list(json.loads(parcel.pieces))
-
-
-__all__ = [
-    "on_drawn",
-    "on_packed",
-    "on_printed",
-    "on_scanned_in",
-    "on_shipped",
-    "on_swapped",
-    "settle_arrival",
-    "to_stock",
-    "warehouse_document",
-]

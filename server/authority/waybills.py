@@ -109,15 +109,9 @@ def _hold(b: Batch, order: Row[Any], parcel: Row[Any], reason: str) -> None:
     b.say(warehouse_document(order.warehouse), fact)
     b.set(st.parcel, parcel.id, status="held", held=reason, tasks=to_json(tasks))
     if reason == "address_needed":
-        b.notice(
-            order.merchant, "address_needed", f"order:{order.id}",
-            zh=f"订单 {order.order_no} 收件信息不完整，包裹等地址", en=f"order {order.order_no}: the receiver is masked or missing, its parcel waits",
-        )  # fmt: skip
+        b.notice(order.merchant, "address_needed", f"order:{order.id}", order_no=order.order_no)
         return
-    b.discrepancy(
-        "parcel_held", f"parcel:{parcel.id}", "platform", zh="没有快递单号可用", en="there is no waybill number left",
-        key=f"parcel_held|{parcel.id}",
-    )  # fmt: skip
+    b.discrepancy("parcel_held", f"parcel:{parcel.id}", "platform", key=f"parcel_held|{parcel.id}")
 
 
 def _tasks(b: Batch, order_id: str) -> list[str]:

@@ -1,0 +1,147 @@
+"""What a picker takes back: a purchase that was a slip, a price that was keyed wrong. Always a further fact, never an edit.
+
+Rules D8, E8, E10; the reversal is a posting of its own.
+"""
+
+from __future__ import annotations
+
+from server import schema_trade as st
+from server.authority.batch import PLATFORM, Batch, body_of, warehouse_document
+from server.authority.purchases import give_back
+from server.ledger import PRINCIPAL, About
+from sync_core.facts import PlacedFact
+from trade import kinds
+from trade.ids import first_id
+from trade.pricing import judge_correction
+
+
+def on_undone(b: Batch, document: str, fact: PlacedFact) -> None:
+    """The tap was a mistake: no garment, no money, the task is open again; unless the garment was scanned."""
+    body = body_of(fact)
+    assert isinstance(body, kinds.PieceUndone)
+    code = first_id(fact.subjects, "piece") or ""
+    piece = b.row(st.piece, code)
+    if piece is None or piece.bought_fact != body.fact or piece.place == "undone":
+        return
+    if fact.device != piece.device and fact.person != piece.person:
+        return
+    if piece.scanned_ms is not None:
+        b.discrepancy("undone_but_scanned", f"piece:{code}", PLATFORM, facts=[fact.id])
+        return
+    task = b.row(st.task, piece.task)
+    about = About(
+        merchant=piece.merchant,
+        order=piece.order_id or "",
+        task=piece.task or "",
+        piece=code,
+        causes=(f"fact:{fact.id}",),
+    )
+    b.ledger.pay_stall(
+        -piece.price_fen,
+        means=piece.means,
+        person=piece.person,
+        stall_id=piece.stall_id,
+        key=f"unpaid:{code}",
+        about=about,
+    )
+    b.set(st.piece, code, place="undone", outcome="undone")
+    if task is None:
+        return
+    verdict = kinds.PurchaseVerdict(fact=body.fact, outcome="undone", owner=PLATFORM, charged_fen=0)
+    order = b.row(st.shop_order, task.order_id)
+    warehouse = warehouse_document(order.warehouse) if order is not None and order.warehouse else None
+    b.say_to([document, warehouse], verdict.about(f"task:{task.id}", f"piece:{code}"))
+    if piece.charged_fen:
+        b.ledger.unpost(
+            task.wanted,
+            piece.charged_fen,
+            key=f"undo:{code}",
+            about=about,
+            zh=f"撤销拿货 {code}",
+            en=f"Purchase {code} taken back",
+        )
+        b.set(st.piece, code, charged_fen=0)
+    wanted = b.row(st.wanted, task.wanted)
+    if wanted is not None and wanted.keeper == code:
+        open_again = task.recalled is None
+        b.set(st.wanted, wanted.id, keeper=None, status="out" if open_again else wanted.status)
+        b.set(st.task, task.id, status="out" if open_again else "recalled")
+    elif wanted is not None and wanted.status == "closed":
+        give_back(b, wanted, order, f"undo:{code}:back", about)
+
+
+def on_price_corrected(b: Batch, document: str, fact: PlacedFact) -> None:
+    """The price was keyed wrong: the merchant pays more only within what is still held (D8, E8)."""
+    body = body_of(fact)
+    assert isinstance(body, kinds.PriceCorrected)
+    code = first_id(fact.subjects, "piece") or ""
+    piece = b.row(st.piece, code)
+    if piece is None or piece.place == "undone" or piece.bought_fact is None:
+        return
+    about = About(
+        merchant=piece.merchant,
+        order=piece.order_id or "",
+        task=piece.task or "",
+        piece=code,
+        causes=(f"fact:{fact.id}",),
+    )
+    change_fen = body.price_fen - piece.price_fen
+    b.ledger.pay_stall(
+        change_fen,
+        means=piece.means,
+        person=piece.person,
+        stall_id=piece.stall_id,
+        key=f"repaid:{document}:{fact.id}",
+        about=about,
+    )
+    b.set(st.piece, code, price_fen=body.price_fen)
+    task = b.row(st.task, piece.task)
+    order = b.row(st.shop_order, piece.order_id)
+    if (
+        task is None
+        or order is None
+        or not order.drop_ship
+        or piece.outcome not in ("keeps", "over_cap", "closed_unseen")
+    ):
+        return
+    held_fen = b.ledger.open_fen(task.wanted, PRINCIPAL)
+    judged = judge_correction(
+        charged_fen=piece.charged_fen, platform_fen=piece.excess_fen, price_fen=body.price_fen, still_held_fen=held_fen
+    )
+    key = f"correct:{document}:{fact.id}"
+    if judged.merchant_fen > 0:
+        b.ledger.post(task.wanted, judged.merchant_fen, key=key, about=about)
+    elif judged.merchant_fen < 0:
+        b.ledger.unpost(
+            task.wanted,
+            -judged.merchant_fen,
+            key=key,
+            about=about,
+            zh=f"改价退回 {code}",
+            en=f"Lower price of piece {code}",
+        )
+        wanted = b.row(st.wanted, task.wanted)
+        if piece.scanned_ms is not None or (wanted is not None and wanted.status == "closed"):
+            b.ledger.release(
+                task.wanted,
+                key=f"{key}:back",
+                about=about,
+                parts=(PRINCIPAL,),
+                zh="改价差额退回",
+                en="Difference of the corrected price",
+            )
+    b.set(
+        st.piece,
+        code,
+        charged_fen=piece.charged_fen + judged.merchant_fen,
+        excess_fen=piece.excess_fen + judged.platform_fen,
+    )
+    if judged.platform_fen > 0:
+        b.discrepancy(
+            "price_raised",
+            f"piece:{code}",
+            PLATFORM,
+            facts=[fact.id],
+            key=f"price_raised|{document}|{fact.id}",
+            platform_fen=judged.platform_fen,
+        )

@@ -1,0 +1,151 @@
+"""Documents are opened, devices get them into their scope, and orders get their cells (D16, D20; design section 4)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from sqlalchemy import Row, func, select, update
+
+from server import schema as s
+from server import schema_trade as st
+from server.authority.batch import PLATFORM, Batch, device_document, market_document, warehouse_document
+from trade import kinds
+
+OVERFLOW: Final = "溢出架"
+"""The shelf for orders that found the wall full (D16)."""
+
+
+def open_route(b: Batch, number: int, day: str, *, markets: Iterable[str] = ()) -> str:
+    """Return the picker's route document of a day, opened and in his scope, with its markets."""
+    name = f"route/{day}-{number}"
+    b.open_document(name, owner=str(number), writers={number: "picker"})
+    scope = [name]
+    for market in sorted(markets):
+        document = market_document(market)
+        b.open_document(document, owner=market, writers={number: "picker"})
+        scope.append(document)
+    add_to_scope(b, number, scope)
+    return name
+
+
+def open_warehouse(b: Batch, warehouse: str) -> str:
+    """Return a warehouse's document, opened for all its terminals."""
+    name = warehouse_document(warehouse)
+    d = s.device.c
+    terminals = b.conn.execute(
+        select(d.number).where(d.warehouse == warehouse, d.role == "warehouse", d.revoked_ms.is_(None))
+    ).scalars()
+    b.open_document(name, owner=warehouse, writers=dict.fromkeys(terminals, "warehouse"))
+    return name
+
+
+def add_to_scope(b: Batch, number: int, documents: Sequence[str]) -> None:
+    """Let a device sync these documents too; its own document says so."""
+    device = b.row(s.device, number)
+    if device is None:
+        return
+    before = json.loads(device.documents)
+    after = before + [document for document in documents if document not in before]
+    if after != before:
+        say_scope(b, number, after)
+
+
+def drop_from_scope(b: Batch, number: int, documents: Sequence[str]) -> None:
+    """A document that ended leaves a device's scope."""
+    device = b.row(s.device, number)
+    if device is None:
+        return
+    before = json.loads(device.documents)
+    after = [document for document in before if document not in documents]
+    if after != before:
+        say_scope(b, number, after)
+
+
+def say_scope(b: Batch, number: int, documents: Sequence[str]) -> None:
+    """Write a device's scope into its own document."""
+    b.set(s.device, number, documents=json.dumps(list(documents), ensure_ascii=False))
+    device = b.row(s.device, number)
+    assert device is not None
+    people = []
+    for person_id in json.loads(device.people):
+        person = b.row(s.person, person_id)
+        if person is not None and person.ended_ms is None:
+            people.append(
+                kinds.Person(id=person.id, name=person.name, pin_salt=person.pin_salt, pin_hash=person.pin_hash)
+            )
+    scope = kinds.DeviceScope(
+        role=kinds.Role(device.role), organisation=device.organisation, documents=list(documents), people=people,
+        terminal_name=device.name if device.role == "warehouse" else "",
+        override_fen_per_piece=device.override_fen_per_piece, override_fen_per_day=device.override_fen_per_day,
+    )  # fmt: skip
+    b.say(device_document(number), scope.about(f"device:{number}"))
+
+
+# --- cells ------------------------------------------------------------------------------------------------------------------
+
+
+def lease_cell(b: Batch, order_id: str) -> None:
+    """Give a multi-piece order its owner and its cell, once (D16). Single pieces need none."""
+    order = b.row(st.shop_order, order_id)
+    if order is None or order.terminal is not None:
+        return
+    pieces = b.conn.execute(
+        select(func.count()).select_from(st.wanted).where(st.wanted.c.order_id == order_id)
+    ).scalar_one()
+    if pieces < 2:
+        return
+    warehouse = order.warehouse or warehouse_for(b, order)
+    d, o = s.device.c, st.shop_order.c
+    terminals = (
+        b.conn.execute(
+            select(d.number)
+            .where(d.role == "warehouse", d.revoked_ms.is_(None), d.warehouse == warehouse)
+            .order_by(d.number)
+        )
+        .scalars()
+        .all()
+    )
+    if not terminals:
+        return
+    load: dict[int, int] = dict(
+        b.conn.execute(
+            select(o.terminal, func.count())
+            .where(o.terminal.is_not(None), o.status.in_(("ready", "out")))
+            .group_by(o.terminal)
+        ).all()
+    )
+    terminal = min(terminals, key=lambda number: (load.get(number, 0), number))
+    cell = b.conn.execute(
+        select(st.cell.c.cell)
+        .where(st.cell.c.terminal == terminal, st.cell.c.order_id.is_(None))
+        .order_by(func.length(st.cell.c.cell), st.cell.c.cell)
+        .limit(1)
+    ).scalar()
+    if cell is not None:
+        b.conn.execute(
+            update(st.cell).where(st.cell.c.terminal == terminal, st.cell.c.cell == cell).values(order_id=order_id)
+        )
+    b.set(st.shop_order, order_id, terminal=terminal, cell=cell or OVERFLOW)
+
+
+def free_cell(b: Batch, order_id: str) -> None:
+    """The order left its cell."""
+    b.conn.execute(update(st.cell).where(st.cell.c.order_id == order_id).values(order_id=None))
+
+
+def warehouse_for(b: Batch, order: Row[Any]) -> str:
+    """The warehouse of the order's organisation that has a terminal; "" while there is none."""
+    d = s.device.c
+    organisations = [PLATFORM] if order.drop_ship else [order.merchant, PLATFORM]
+    for organisation in organisations:
+        found = b.conn.execute(
+            select(d.warehouse)
+            .where(d.role == "warehouse", d.organisation == organisation, d.revoked_ms.is_(None))
+            .order_by(d.number)
+            .limit(1)
+        ).scalar()
+        if found:
+            return str(found)
+    return ""

@@ -1,0 +1,81 @@
+"""Where a piece goes that is in the house: to its order, or to a shelf, from which it is offered to whoever waits for one like it.
+
+Rules R34, R51, R71, D8, D10, D12, D17.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from sqlalchemy import Row, select
+
+from server import schema_trade as st
+from server.authority import waybills
+from server.authority.batch import Batch
+from server.authority.dispatch import put_in_warehouse
+from server.ledger import PRINCIPAL
+from trade.conflicts import WaitingLine, find_home
+from trade.ids import want_of
+from trade.screening import Sku
+
+SERVING: Final = ("keeps", "over_cap")
+HOMELESS: Final = ("second", "closed_unseen", "closed_seen")
+
+
+def settle_arrival(b: Batch, piece: Row[Any]) -> None:
+    """A piece is in the house and its purchase is judged: release the difference, complete the order, or find it a home."""
+    if piece.outcome in SERVING and piece.wanted is not None:
+        wanted = b.row(st.wanted, piece.wanted)
+        order = b.row(st.shop_order, piece.order_id)
+        if wanted is None or order is None or wanted.keeper != piece.code:
+            return
+        if wanted.status == "bought":
+            b.set(st.wanted, wanted.id, status="in")
+        b.ledger.release(
+            wanted.id, key=f"difference:{piece.code}", parts=(PRINCIPAL,),
+            about=b.about(order=order, task=piece.task or "", piece=piece.code),
+                zh="低于报价的差额退回",
+                en="Difference below the quote released",
+        )  # fmt: skip
+        waybills.obtain(b, order.id)
+    elif piece.outcome in HOMELESS and piece.place in ("inbound", "in_cell"):
+        to_stock(b, piece.code)
+
+
+def to_stock(b: Batch, code: str) -> None:
+    """A piece lies on a shelf and is offered to whoever waits for one like it (D10, D12)."""
+    b.set(st.piece, code, place="in_stock", stock_since_ms=b.now_ms, reserved=None, trip=None)
+    piece = b.row(st.piece, code)
+    assert piece is not None
+    b.settle_discrepancy(f"second_piece|piece:{code}", "已入库存 / it lies in stock")
+    home = find_home(
+        _waiting(b, piece.style), price_fen=piece.price_fen, owner=piece.owner,
+        sku=Sku(stall_id=piece.stall_id, style=piece.style, colour=piece.colour, size=piece.size),
+    )  # fmt: skip
+    if home is None:
+        return
+    b.set(st.task, home.task, source="stock", piece=code, warehouse="")
+    b.set(st.piece, code, reserved=want_of(home.task))
+    task = b.row(st.task, home.task)
+    assert task is not None
+    put_in_warehouse(b, task.order_id)
+
+
+def _waiting(b: Batch, style: str) -> list[WaitingLine]:
+    t, w, o = st.task.c, st.wanted.c, st.shop_order.c
+    rows = b.conn.execute(
+        select(st.task, w.merchant, o.accepted_ms)
+        .join(st.wanted, w.task == t.id)
+        .join(st.shop_order, o.id == t.order_id)
+        .where(t.status == "ready", t.source == "stall", w.status == "ready", t.style == style, o.drop_ship == 1)
+    ).all()
+    return [
+        WaitingLine(
+            task=row.id,
+            merchant=row.merchant,
+            cap_fen=row.cap_fen,
+            since_ms=row.accepted_ms or 0,
+            sku=Sku(stall_id=row.stall_id, style=row.style, colour=row.colour, size=row.size),
+        )
+        for row in rows
+    ]

@@ -1,0 +1,112 @@
+"""Pieces go into a runner's bag, and the bag into a trip document of his device. A trip has no assumed success (D15).
+
+Rules R58, R59, R77, D14, D15, E21, E24.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Row, func, select
+
+from server import commands as c
+from server import schema as s
+from server import schema_trade as st
+from server.authority.batch import PLATFORM, Batch
+from server.authority.documents import add_to_scope
+from server.authority.returns import garment_of
+from server.authority.sorting import settle_stock_conflict
+from sync_core.errors import RefusedError
+from sync_core.facts import PlacedFact
+from trade import kinds
+from trade.ids import first_id
+
+
+def on_bagged(b: Batch, document: str, fact: PlacedFact) -> None:
+    """Return-mode scan: out of stock, into the runner's bag (R58)."""
+    code = first_id(fact.subjects, "piece") or ""
+    trip_id = first_id(fact.subjects, "trip") or ""
+    piece = b.row(st.piece, code)
+    if piece is None:
+        b.discrepancy("bagged_unknown", f"piece:{code}", PLATFORM, facts=[fact.id])
+        return
+    if piece.place in ("inbound", "in_cell", "packed") and piece.wanted is not None:
+        settle_stock_conflict(b, document, code)
+        return
+    if piece.place != "in_stock":
+        b.discrepancy(
+            "bagged_not_in_stock",
+            f"piece:{code}",
+            "warehouse",
+            facts=[fact.id],
+            key=f"bagged_not_in_stock|{document}|{fact.id}",
+            place=piece.place,
+        )
+        return
+    b.set(st.piece, code, place="with_runner", trip=trip_id)
+    if piece.reserved is not None:
+        settle_stock_conflict(b, document, code)
+    trip = b.row(st.trip, trip_id)
+    if trip is not None and trip.closed_ms is None:
+        _into_trip(b, code, trip)
+
+
+def open_trip(b: Batch, command: c.TripOpen) -> dict[str, Any]:
+    """A runner's device gets a trip document; pieces bagged for it (or for no trip yet) go in (R58, R59).
+
+    Raises:
+        RefusedError: `device.unknown`, `trip.open_already`.
+    """
+    device = b.row(s.device, command.device)
+    if device is None or device.revoked_ms is not None or device.role not in ("runner", "picker"):
+        raise RefusedError("device.unknown", "没有这台可用的设备 / there is no such living device")
+    day = b.today
+    count = b.conn.execute(select(func.count()).select_from(st.trip).where(st.trip.c.day == day)).scalar_one()
+    document = f"route/{day}-trip-{count + 1}"
+    trip_id = command.trip or f"{day}-trip-{count + 1}"
+    if b.row(st.trip, trip_id) is not None:
+        raise RefusedError("trip.open_already", "这个批次已经交出 / this trip was given out already")
+    d = s.device.c
+    warehouse = b.conn.execute(
+        select(d.warehouse)
+        .where(d.role == "warehouse", d.organisation == device.organisation)
+        .order_by(d.number)
+        .limit(1)
+    ).scalar()
+    b.open_document(document, owner=str(command.device), writers={command.device: "runner"})
+    b.add(
+        st.trip,
+        id=trip_id,
+        document=document,
+        device=command.device,
+        warehouse=warehouse or "main",
+        day=day,
+        opened_ms=b.now_ms,
+    )
+    add_to_scope(b, command.device, [document])
+    trip = b.row(st.trip, trip_id)
+    assert trip is not None
+    p = st.piece.c
+    opened = select(st.trip.c.id)
+    bagged = (
+        b.conn.execute(
+            select(p.code).where(
+                p.place == "with_runner", (p.trip == trip_id) | (p.trip.not_in(opened)) | (p.trip.is_(None))
+            )
+        )
+        .scalars()
+        .all()
+    )
+    for code in bagged:
+        _into_trip(b, code, trip)
+    return {"trip": trip_id, "document": document, "pieces": len(bagged)}
+
+
+def _into_trip(b: Batch, code: str, trip: Row[Any]) -> None:
+    piece = b.row(st.piece, code)
+    assert piece is not None
+    merchant = b.row(st.merchant, piece.owner)
+    name = merchant.name if merchant is not None else piece.owner
+    fact = kinds.TripAssigned(garment=garment_of(b, piece), merchant=piece.owner, merchant_name=name)
+    b.say(trip.document, fact.about(f"piece:{code}", f"trip:{trip.id}"))
+    b.set(st.piece, code, trip=trip.id)
