@@ -46,6 +46,14 @@ class Authority(Protocol):
         ...
 
 
+def next_step(envelopes: int, seconds: float) -> int:
+    """Return how many envelopes the authority may take next, after a step of `envelopes` took so long."""
+    low, high = STEP_ENVELOPES
+    if seconds > STEP_SECONDS:
+        return max(low, envelopes // 2)
+    return min(high, envelopes * 2) if seconds < STEP_SECONDS / 3 else envelopes
+
+
 class Writer:
     """The writer thread. `on_commit(document, heads)` is called on the event loop for every document that grew."""
 
@@ -156,7 +164,7 @@ class Writer:
                 self.failure = str(error)
                 self._store.appended.clear()
                 return
-            self._pace(time.monotonic() - started)
+            self._step_envelopes = next_step(self._step_envelopes, time.monotonic() - started)
             self._tell()
 
     def _let_hub_go_first(self) -> None:
@@ -170,13 +178,6 @@ class Writer:
                     self._work.wait(quiet)
                     continue
             self._commit_received()
-
-    def _pace(self, seconds: float) -> None:
-        low, high = STEP_ENVELOPES
-        if seconds > STEP_SECONDS:
-            self._step_envelopes = max(low, self._step_envelopes // 2)
-        elif seconds < STEP_SECONDS / 3:
-            self._step_envelopes = min(high, self._step_envelopes * 2)
 
     def _tell(self) -> None:
         grown, self._store.appended = self._store.appended, {}

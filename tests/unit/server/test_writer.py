@@ -1,0 +1,98 @@
+"""The writer: acknowledgements before decisions, and an answer for every submission."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import insert
+
+from bench.engine import chain, signer
+from bench.sample import scan
+from server import schema as s
+from server.store import Store, open_store
+from server.writer import STEP_ENVELOPES, STEP_SECONDS, Writer, next_step
+from sync_core.gate import Run
+from sync_core.hub import Submission
+
+DOCUMENT = "warehouse/main/1"
+DEVICE = 101
+
+
+class Counting:
+    """An authority that only notes how much of the log was committed when it was its turn."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.seen: list[int] = []
+
+    def run_batch(self, now_ms: int, *, envelopes_max: int) -> bool:
+        self.seen.append(sum(head.seq for head in self._store.heads(DOCUMENT).values()))
+        return False
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    store = open_store(tmp_path / "nahuo.db", synchronous="OFF")
+    with store.transaction() as conn:
+        conn.execute(
+            insert(s.device).values(
+                number=DEVICE,
+                public_key=signer(DEVICE).public_key,
+                alg="ed25519",
+                role="warehouse",
+                organisation="platform",
+                name="t",
+                documents="[]",
+                people="[]",
+                certificate="{}",
+                enrolled_ms=0,
+            )
+        )
+    yield store
+    store.close()
+
+
+def submissions(count: int) -> list[Submission]:
+    run = chain(DEVICE, DOCUMENT, [[scan(DEVICE, n)] for n in range(1, count + 1)])
+    return [
+        Submission(
+            document=DOCUMENT,
+            runs=(Run(device=DEVICE, first_seq=seq, stored=(stored,)),),
+            sent_by=DEVICE,
+            received_ms=1,
+        )
+        for seq, stored in enumerate(run.stored, 1)
+    ]
+
+
+async def test_a_backlog_is_committed_before_the_authority_looks_at_it(store: Store) -> None:
+    authority = Counting(store)
+    writer = Writer(store, authority, now_ms=lambda: 1, on_commit=lambda document, heads: None)
+    waiting = [writer.submit(one) for one in submissions(30)]
+    writer.start(asyncio.get_running_loop())
+    outcomes = await asyncio.gather(*waiting)
+    await asyncio.to_thread(writer.stop)
+    assert [outcome.heads for outcome in outcomes] == [{DEVICE: seq} for seq in range(1, 31)]
+    assert authority.seen[0] == 30
+
+
+def test_steps_grow_while_they_are_quick_and_shrink_when_they_hold_the_hub_up() -> None:
+    low, high = STEP_ENVELOPES
+    assert next_step(low, 0.0) == 2 * low
+    assert next_step(high, 0.0) == high
+    assert next_step(100, STEP_SECONDS) == 100
+    assert next_step(100, STEP_SECONDS * 1.1) == 50
+    assert next_step(low, 10.0) == low
+
+
+async def test_a_socket_that_ends_while_its_envelope_commits_stops_nobody(store: Store) -> None:
+    writer = Writer(store, Counting(store), now_ms=lambda: 1, on_commit=lambda document, heads: None)
+    first, second = submissions(2)
+    writer.submit(first).cancel()
+    last = writer.submit(second)
+    writer.start(asyncio.get_running_loop())
+    assert (await last).heads == {DEVICE: 2}
+    await asyncio.to_thread(writer.stop)
