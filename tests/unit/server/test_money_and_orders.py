@@ -108,7 +108,7 @@ def test_wrong_files_are_told_and_store_nothing(day: Day, name: str) -> None:
     else:
         assert not taken
         problem = told["problems"][0]
-        assert problem["zh"] and problem["en"] and problem["fix_zh"] and problem["fix_en"]
+        assert all(problem[name] for name in ("zh", "en", "fix_zh", "fix_en"))
 
 
 def test_a_masked_receiver_does_not_stop_picking_and_holds_the_parcel(day: Day) -> None:

@@ -104,10 +104,10 @@ def test_a_crash_while_a_batch_is_written_leaves_it_whole_or_undone(
     monkeypatch.setattr(Authority, "run_all", work_again)
     played(day)
     assert calls > at
-    same = lambda rows: {name: rows[name] for name in rows if name not in ("envelope", "state")}  # noqa: E731
     after, before = everything(day), everything(reference)
-    assert same(after) == same(before)
-    assert len(after["envelope"]) == len(before["envelope"])
+    assert len(after.pop("envelope")) == len(before.pop("envelope"))
+    after.pop("state"), before.pop("state")  # they hold the seals of receivers, which are random
+    assert after == before
     day.store.close()
     reference.store.close()
 

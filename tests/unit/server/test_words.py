@@ -22,8 +22,12 @@ def opened() -> list[tuple[str, str, str, frozenset[str]]]:
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in CALLS:
                 code = node.args[CALLS[node.func.attr][0]]
                 names = frozenset(keyword.arg for keyword in node.keywords if keyword.arg)
-                codes = [one.value for one in ast.walk(code) if isinstance(one, ast.Constant) and isinstance(one.value, str)]
-                found += [(f"{path.name}:{node.lineno}", node.func.attr, one, names) for one in codes if one != "parcel"]
+                codes = [
+                    one.value for one in ast.walk(code) if isinstance(one, ast.Constant) and isinstance(one.value, str)
+                ]
+                found += [
+                    (f"{path.name}:{node.lineno}", node.func.attr, one, names) for one in codes if one != "parcel"
+                ]
     return found
 
 
