@@ -34,6 +34,7 @@ def sign_in(chromium: Browser, address: str, name: str, size: ViewportSize) -> t
     page.get_by_label("名字").fill(name)
     page.get_by_label("密码").fill(PASSWORDS[name])
     page.get_by_role("button", name="登录").click()
+    page.locator("nav.main a[aria-current]").wait_for()
     return page, complaints
 
 
