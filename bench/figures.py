@@ -64,14 +64,14 @@ class Stopwatch:
         return passed
 
 
-def table(figures: Sequence[Figure]) -> str:
-    """The figures as lines of text."""
-    lines = [f"{'figure':<58}{'measured':>14}  {'budget':>12}  "]
-    for figure in figures:
-        budget = "" if figure.budget is None else f"{'>=' if figure.more_is_better else '<='} {figure.budget:g}"
-        mark = {True: "met", False: "MISSED", None: ""}[figure.met]
-        lines.append(f"{figure.name:<58}{figure.value:>10.3f} {figure.unit:<4} {budget:>12}  {mark:<7}{figure.note}")
-    return "\n".join(lines)
+HEADING = f"{'figure':<58}{'measured':>14}  {'budget':>12}  "
+
+
+def line(figure: Figure) -> str:
+    """A figure as a line of the table."""
+    budget = "" if figure.budget is None else f"{'>=' if figure.more_is_better else '<='} {figure.budget:g}"
+    mark = {True: "met", False: "MISSED", None: ""}[figure.met]
+    return f"{figure.name:<58}{figure.value:>10.3f} {figure.unit:<4} {budget:>12}  {mark:<7}{figure.note}".rstrip()
 
 
 def machine() -> dict[str, Any]:

@@ -6,12 +6,12 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bench.engine import measure_engine
-from bench.figures import Figure, machine, table
+from bench.figures import HEADING, Figure, line, machine
 from bench.wire import FULL, QUICK, measure_wire
 
 
@@ -20,21 +20,25 @@ def run(chosen: argparse.Namespace) -> int:
     quick = bool(chosen.quick)
     load = os.getloadavg()[0]
     figures: list[Figure] = []
+    print(HEADING)
     with TemporaryDirectory(prefix="nahuo-bench-") as folder:
-        tell("wire")
-        figures += measure_wire(Path(folder), QUICK if quick else FULL, tell)
-        if not quick:
-            tell("engine")
-            engine = Path(folder) / "engine"
-            engine.mkdir()
-            figures = [*measure_engine(engine), *figures]
-    print(table(figures))
+        for figure in _measure(Path(folder), quick=quick):
+            print(line(figure), flush=True)
+            figures.append(figure)
     missed = [figure for figure in figures if figure.met is False]
     judged = [figure for figure in figures if figure.met is not None]
     print(f"{len(judged) - len(missed)} of {len(judged)} budgets met; load before the start {load:.1f}")
     if chosen.json is not None:
         write_figures(chosen.json, figures, load=load)
     return 0
+
+
+def _measure(folder: Path, *, quick: bool) -> Iterator[Figure]:
+    yield from measure_wire(folder, QUICK if quick else FULL, tell)
+    if not quick:
+        tell("the engine alone")
+        (folder / "engine").mkdir()
+        yield from measure_engine(folder / "engine")
 
 
 def write_figures(path: Path, figures: Sequence[Figure], *, load: float) -> None:

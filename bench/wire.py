@@ -38,19 +38,19 @@ FULL = Size(backlogs=(1_000, 10_000), runs=3, burst=10_000, singles=1_000, reade
 QUICK = Size(backlogs=(200,), runs=1, burst=400, singles=100, readers=5, live_seconds=0.5, orders=10)
 
 
-def measure_wire(folder: Path, size: Size, tell: Callable[[str], None]) -> list[Figure]:
+def measure_wire(folder: Path, size: Size, tell: Callable[[str], None]) -> Iterator[Figure]:
     """Measure everything that needs a server, each part on a fresh one."""
     tell("what this machine does raw")
     with _fresh(folder) as part:
         raw = measure_raw(part, rows=max(size.backlogs), readers=size.readers, seconds=size.live_seconds)
-    figures = _of_raw(raw, size)
+    yield from _of_raw(raw, size)
     for backlog in size.backlogs:
         runs = []
         for run in range(size.runs if backlog == max(size.backlogs) else 1):
             tell(f"catch-up of {backlog} envelopes, run {run + 1}")
             with _fresh(folder) as part:
                 runs.append(catch_up(part, backlog))
-        figures += _of_catch_up(backlog, runs, raw, size)
+        yield from _of_catch_up(backlog, runs, raw, size)
     tell("bursts")
     with _fresh(folder) as part:
         one = burst(part, devices=1, envelopes=size.burst, update_envelopes=size.burst)
@@ -58,17 +58,16 @@ def measure_wire(folder: Path, size: Size, tell: Callable[[str], None]) -> list[
         single = burst(part, devices=1, envelopes=size.singles, update_envelopes=1)
     with _fresh(folder) as part:
         ten = burst(part, devices=10, envelopes=size.burst // 10, update_envelopes=size.burst)
-    figures += _of_bursts(one, single, ten, raw, size)
+    yield from _of_bursts(one, single, ten, raw, size)
     tell(f"one live writer, {size.readers} readers")
     with _fresh(folder) as part:
-        figures += _of_live(live(part, readers=size.readers, seconds=size.live_seconds), raw, size)
+        yield from _of_live(live(part, readers=size.readers, seconds=size.live_seconds), raw, size)
     tell(f"{size.orders} purchases")
     with _fresh(folder) as part:
-        figures.append(_of_settling(settle(part, orders=size.orders)))
+        yield _of_settling(settle(part, orders=size.orders))
     tell("bytes on the wire")
     with _fresh(folder) as part:
-        figures += _of_bytes(wire_bytes(part, envelopes=min(size.backlogs)))
-    return figures
+        yield from _of_bytes(wire_bytes(part, envelopes=min(size.backlogs)))
 
 
 @contextmanager
