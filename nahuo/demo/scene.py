@@ -26,7 +26,7 @@ SHOP = "小满女装"
 TOP_UP_YUAN = "200000"
 PEOPLE = {"lin": ("阿林", "1111"), "mei": ("阿梅", "2222"), "cang": ("仓叔", "3333")}
 COURIER = "中通快递"
-CELLS = "A01-A40"
+CELLS = "A01-A99"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

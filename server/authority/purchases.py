@@ -100,7 +100,7 @@ def decide_purchase(b: Batch, document: str, fact_id: str, code: str, task: Row[
 
 def serve_want(b: Batch, wanted: Row[Any], code: str) -> None:
     """A piece serves a want: its other attempts are recalled."""
-    b.set(st.wanted, wanted.id, keeper=code, status="bought")
+    b.set(st.wanted, wanted.id, keeper=code, status="shipped" if wanted.status == "shipped" else "bought")
     b.decided(("answer", "bounce", "ask"), f"task:{wanted.task}", "bought")
     t = st.task.c
     others = b.conn.execute(
@@ -228,7 +228,7 @@ def _lonely_want(b: Batch, piece: Row[Any], wanted: Row[Any], task: Row[Any], or
         cap_fen=cap_fen,
         drop_ship=bool(order.drop_ship),
         purchases=(purchase,),
-        drawn=wanted.keeper,
+        drawn=wanted.keeper if wanted.keeper != piece.code else None,
     )
 
 

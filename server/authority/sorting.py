@@ -18,7 +18,7 @@ from server.authority.documents import free_cell
 from server.authority.purchases import serve_want
 from server.authority.shelving import settle_arrival
 from server.ledger import PRINCIPAL
-from server.store import to_json
+from server.rows import to_json
 from sync_core.facts import PlacedFact
 from trade import kinds
 from trade.ids import first_id, ids_of
@@ -212,14 +212,18 @@ def _ship_piece(b: Batch, code: str, order: Row[Any], parcel: Row[Any], fact: Pl
     about = b.about(order=order, task=piece.task or "", piece=code, fact=fact.id)
     if order.drop_ship and piece.reserved == wanted.id:
         _pay_resale(b, piece, wanted, order, fact)
-    b.ledger.release(
-        wanted.id,
-        key=f"difference:{code}:{order.id}",
-        parts=(PRINCIPAL,),
-        about=about,
-        zh="低于报价的差额退回",
-        en="Difference below the quote released",
-    )
+    if piece.bought_fact is not None:
+        b.ledger.release(
+            wanted.id,
+            key=f"difference:{code}:{order.id}",
+            parts=(PRINCIPAL,),
+            about=about,
+            zh="低于报价的差额退回",
+            en="Difference below the quote released",
+        )
+    elif wanted.keeper is None:
+        # It left before its phone spoke (E12): it serves the want, and the principal waits for what was paid for it.
+        b.set(st.wanted, wanted.id, keeper=code)
     b.ledger.capture_fees(
         wanted.id,
         key=f"fees:{wanted.id}",

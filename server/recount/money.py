@@ -27,6 +27,7 @@ def check_money(conn: Connection) -> list[Check]:
     )
     holds = Check(name="I4", what="captured is at most held, for each part of each order; held equals the open holds")
     holds.checked = len(conn.execute(select(s.hold.c.subject)).all())
+    _check_charges(conn, holds)
     for fault in found.faults:
         if "resolved beyond" in fault or "open holds" in fault:
             holds.faults.append(fault)
@@ -41,6 +42,21 @@ def check_money(conn: Connection) -> list[Check]:
         journal = (found.accounts.get(available_of(row.id), 0), found.accounts.get(held_of(row.id), 0))
         sums.expect(last == journal, f"merchant {row.id}: the statement ends at {last}, the journal at {journal}")
     return [holds, prefixes, sums, _check_refunds(conn), _check_refused_commands(conn)]
+
+
+def _check_charges(conn: Connection, check: Check) -> None:
+    """A piece that serves a drop-ship order at or under the cap is charged its pick price, whatever arrived first (D7, D8)."""
+    caps = {row.id: row for row in conn.execute(select(st.task))}
+    for row in conn.execute(select(st.piece).where(st.piece.c.outcome == "over_cap")):
+        cap_fen = caps[row.task].cap_fen if row.task in caps else 0
+        check.expect(
+            row.price_fen > cap_fen, f"piece {row.code}: judged over its cap of {cap_fen} fen, yet paid {row.price_fen}"
+        )
+    orders = {row.id: row for row in conn.execute(select(st.shop_order))}
+    for row in conn.execute(select(st.piece).where(st.piece.c.outcome == "keeps", st.piece.c.bought_fact.is_not(None))):
+        order = orders.get(row.order_id)
+        if order is not None and order.drop_ship and row.owner == order.merchant:
+            check.expect(row.charged_fen > 0, f"piece {row.code}: serves {order.id} and was charged nothing")
 
 
 def _check_refunds(conn: Connection) -> Check:

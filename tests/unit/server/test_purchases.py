@@ -254,3 +254,52 @@ def _key(name: str):  # type: ignore[no-untyped-def]
     from sync_core.identity import Ed25519Signer
 
     return Ed25519Signer(name.encode().ljust(32, b"\0"))
+
+
+def shipped_before_its_phone_spoke(day: Day, phone: Device, price_fen: int) -> tuple[str, str]:
+    """The warehouse scans the QR, packs and ships; the phone is still in the basement."""
+    task = one_order(day)
+    phone.sync(phone.route(task))
+    phone.offline = True
+    code = phone.buy(task, price_fen)
+    ship_by_qr(day, task, code, price_fen)
+    return task, code
+
+
+def ship_by_qr(day: Day, task: str, code: str, price_fen: int) -> None:
+    wall = Device(day=day, number=100, signer=_key("wu"), person="wu")
+    qr = kinds.LabelQr(task=task, order="O1001", piece_no=1, order_pieces=1, price_fen=price_fen)
+    wall.say(day.warehouse(), kinds.ScannedIn(qr=qr).about(f"piece:{code}"))
+    number = day.state(day.warehouse(), "parcel:P1001")["waybill"]["waybill_no"]
+    about = ("parcel:P1001", "order:O1001", f"piece:{code}")
+    wall.say(day.warehouse(), kinds.ParcelPacked(waybill_no=number, pieces=[code]).about(*about))
+    wall.say(day.warehouse(), kinds.ParcelShipped(waybill_no=number, pieces=[code]).about(*about))
+
+
+def test_e12_a_piece_shipped_before_its_phone_spoke_is_charged_its_pick_price(day: Day, phone: Device) -> None:
+    task, code = shipped_before_its_phone_spoke(day, phone, 6000)
+    assert day.money() == (100_000 - PIECE_FEN - ORDER_FEN, 6500)
+    phone.offline = False
+    phone.deliver()
+    assert outcome_of(day, phone.route(task), code) == "keeps"
+    assert day.piece(code).charged_fen == 6000
+    assert day.money() == (100_000 - 6000 - 100 - ORDER_FEN, 0)
+    assert (day.wanted("T1001-1").status, day.order("O1001").status) == ("shipped", "shipped")
+
+
+def test_d10_a_piece_that_has_left_serves_the_order_and_a_colleagues_is_the_second(day: Day, phone: Device) -> None:
+    colleague = day.enrol("picker", "bob")
+    task = one_order(day)
+    phone.sync(phone.route(task))
+    phone.offline = True
+    code = phone.buy(task, 6000)
+    day.do(c.TaskReassign(task=task, device=colleague.number))
+    colleague.sync(colleague.route("T1001-1.2"))
+    colleague.offline = True
+    later = colleague.buy("T1001-1.2", 6100)
+    ship_by_qr(day, task, code, 6000)
+    for device in (colleague, phone):
+        device.offline = False
+        device.deliver()
+    assert (day.piece(code).outcome, day.piece(later).outcome) == ("keeps", "second")
+    assert day.money() == (100_000 - 6000 - 100 - ORDER_FEN, 0)
