@@ -17,7 +17,7 @@ from enum import StrEnum
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
-from sqlalchemy import Connection, Engine, delete, func, insert, select, update
+from sqlalchemy import Connection, Engine, RowMapping, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from server.auth_schema import auth_account, auth_failure, auth_metadata, auth_session
@@ -272,8 +272,7 @@ def _digest(token: str) -> bytes:
     return hashlib.sha256(token.encode(errors="replace")).digest()
 
 
-def _account(row: object) -> Account:
-    values = dict(row)  # type: ignore[call-overload]
+def _account(values: RowMapping) -> Account:
     return Account(
         id=int(values["id"]),
         name=str(values["name"]),

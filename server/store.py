@@ -12,17 +12,13 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import (
     Connection,
     Engine,
-    Row,
     RowMapping,
-    Table,
-    bindparam,
     create_engine,
     event,
     insert,
@@ -30,13 +26,12 @@ from sqlalchemy import (
     text,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 
 from server import schema as s
 from server import schema_trade  # noqa: F401  (its tables join the metadata)
+from server.rows import get_meta, set_meta, upsert
 from sync_core.errors import IncompatibleError, InvariantError
-from sync_core.facts import canonical_json
 from sync_core.gate import Head, Run, entry_bytes, group_runs
 from sync_core.hub import LogRow, Refused
 from sync_core.identity import Verifier
@@ -172,30 +167,30 @@ class Store:
             upsert(conn, s.head, ("document", "device"), where)
             self.appended.setdefault(document, {})[device] = moved.seq
 
-    def quarantine(self, row: Refused) -> None:
+    def quarantine(self, refused: Refused) -> None:
         """Keep what was refused, once per place, code and content."""
         conn = self._in_transaction()
         q = s.quarantine.c
         known = conn.execute(
             select(q.id).where(
-                q.document == row.document,
-                q.device == row.device,
-                q.seq == row.seq,
-                q.code == row.code,
-                q.stored == row.stored,
+                q.document == refused.document,
+                q.device == refused.device,
+                q.seq == refused.seq,
+                q.code == refused.code,
+                q.stored == refused.stored,
             )
         ).first()
         if known is None:
             conn.execute(
                 insert(s.quarantine).values(
-                    document=row.document,
-                    device=row.device,
-                    seq=row.seq,
-                    code=row.code,
-                    detail=row.detail,
-                    stored=row.stored,
-                    sent_by=row.sent_by,
-                    received_ms=row.received_ms,
+                    document=refused.document,
+                    device=refused.device,
+                    seq=refused.seq,
+                    code=refused.code,
+                    detail=refused.detail,
+                    stored=refused.stored,
+                    sent_by=refused.sent_by,
+                    received_ms=refused.received_ms,
                 )
             )
 
@@ -312,96 +307,6 @@ def open_store(url_or_path: str | Path, *, synchronous: str = "FULL") -> Store:
         store.close()
         raise
     return store
-
-
-def upsert(conn: Connection, table: Table, keys: Sequence[str], values: Mapping[str, Any]) -> None:
-    """Insert a row, or overwrite the one with the same keys."""
-    conn.execute(_upsert(conn.dialect.name, table, tuple(keys), tuple(values)), dict(values))
-
-
-def upsert_all(conn: Connection, table: Table, keys: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert or overwrite rows of the same columns."""
-    if rows:
-        conn.execute(_upsert(conn.dialect.name, table, tuple(keys), tuple(rows[0])), [dict(row) for row in rows])
-
-
-def insert_once(conn: Connection, table: Table, values: Mapping[str, Any]) -> bool:
-    """Insert a row unless a unique key forbids it; True when it was new."""
-    return conn.execute(_insert_once(conn.dialect.name, table), dict(values)).rowcount == 1
-
-
-def add(conn: Connection, table: Table, values: Mapping[str, Any]) -> None:
-    """Insert a row."""
-    conn.execute(_insert(table), dict(values))
-
-
-def add_all(conn: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert rows of the same columns."""
-    if rows:
-        conn.execute(_insert(table), [dict(row) for row in rows])
-
-
-def row_by_key(conn: Connection, table: Table, key: Any) -> Row[Any] | None:
-    """Return the row of a table by its first primary key column."""
-    return conn.execute(_select_by_key(table), {"key_": key}).first()
-
-
-def change_by_key(conn: Connection, table: Table, key: Any, values: Mapping[str, Any]) -> None:
-    """Change the row of a table by its first primary key column."""
-    conn.execute(_update_by_key(table), {"key_": key, **values})
-
-
-# Statements are built once: building one costs ten times what SQLite needs to run it.
-
-
-@cache
-def _insert(table: Table) -> Any:
-    return insert(table)
-
-
-@cache
-def _insert_once(dialect: str, table: Table) -> Any:
-    return _insert_of(dialect)(table).on_conflict_do_nothing()
-
-
-@cache
-def _upsert(dialect: str, table: Table, keys: tuple[str, ...], columns: tuple[str, ...]) -> Any:
-    statement = _insert_of(dialect)(table)
-    elements = [table.c[name] for name in keys]
-    rest = {name: statement.excluded[name] for name in columns if name not in keys}
-    if rest:
-        return statement.on_conflict_do_update(index_elements=elements, set_=rest)
-    return statement.on_conflict_do_nothing(index_elements=elements)
-
-
-@cache
-def _select_by_key(table: Table) -> Any:
-    return select(table).where(next(iter(table.primary_key.columns)) == bindparam("key_"))
-
-
-@cache
-def _update_by_key(table: Table) -> Any:
-    return update(table).where(next(iter(table.primary_key.columns)) == bindparam("key_"))
-
-
-def _insert_of(dialect: str) -> Any:
-    return sqlite.insert if dialect == "sqlite" else postgresql.insert
-
-
-def get_meta(conn: Connection, name: str, default: Any = None) -> Any:
-    """Return a named JSON value."""
-    found = conn.execute(select(s.meta.c.value).where(s.meta.c.name == name)).scalar()
-    return default if found is None else json.loads(found)
-
-
-def set_meta(conn: Connection, name: str, value: Any) -> None:
-    """Set a named JSON value."""
-    upsert(conn, s.meta, ("name",), {"name": name, "value": to_json(value)})
-
-
-def to_json(value: Any) -> str:
-    """Canonical JSON text."""
-    return canonical_json(value).decode()
 
 
 def _prepare_sqlite(engine: Engine, begin: str, synchronous: str) -> None:

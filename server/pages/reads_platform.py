@@ -15,7 +15,7 @@ from server import schema as s
 from server import schema_trade as st
 from server.ledger import available_of, held_of
 from server.pages.reads_orders import PAGE_ROWS, Row, count, first, rows
-from server.store import get_meta
+from server.rows import get_meta
 
 BEHIND_MS = 10 * 60_000
 """A device not seen for so long may know more than the server shows (R17)."""
@@ -289,7 +289,7 @@ def figures(conn: Connection, now_ms: int) -> Row:
     }
 
 
-def _by_number(conn: Connection, query: Select[Any]) -> dict[int, int]:
+def _by_number(conn: Connection, query: Select[*tuple[Any, ...]]) -> dict[int, int]:
     return {int(number or 0): int(amount or 0) for number, amount in conn.execute(query)}
 
 
