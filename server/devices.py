@@ -18,7 +18,7 @@ from server.authority.batch import PLATFORM, Batch, device_document, warehouse_d
 from server.authority.dispatch import put_in_warehouse
 from server.authority.documents import open_warehouse, say_scope
 from server.installation import FIRST_DEVICE
-from server.store import get_meta, set_meta
+from server.rows import get_meta, set_meta
 from sync_core import limits
 from sync_core.errors import RefusedError
 from sync_core.facts import DOCUMENT_WRITER, Fact, canonical_json

@@ -18,7 +18,8 @@ from sqlalchemy import Connection, update
 
 from server import schema as s
 from server import schema_trade as st
-from server.store import Store, get_meta, insert_once, open_store, set_meta
+from server.rows import get_meta, insert_once, set_meta
+from server.store import Store, open_store
 from sync_core import limits
 from sync_core.errors import IncompatibleError
 from sync_core.identity import Ed25519Signer, open_signer

@@ -20,7 +20,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, bindparam, select, update
 
 from server import schema as s
-from server.store import add, add_all, to_json, upsert
+from server.rows import add, add_all, to_json, upsert
 from sync_core.errors import InvariantError, RefusedError
 from sync_core.facts import canonical_json
 

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from server import schema_trade as st
-from server.store import upsert
+from server.rows import upsert
 from sync_core.facts import canonical_json
 from trade.calendar import MarketCalendar
 from trade.pricing import FeeTable

@@ -28,7 +28,7 @@ from server.authority.restored import take_back
 from server.commands import read_command
 from server.installation import Server
 from server.orders import OrderFileError
-from server.store import get_meta, set_meta, to_json
+from server.rows import get_meta, set_meta, to_json
 from sync_core.errors import RefusedError
 from sync_core.facts import decode_payload, is_server
 from sync_core.fold import Trade

@@ -19,8 +19,9 @@ from server.authority.log_reading import Memory
 from server.authority.words import DISCREPANCIES, NOTICES
 from server.installation import Server
 from server.ledger import About, Ledger
+from server.rows import add, change_by_key, insert_once, row_by_key, to_json, upsert
 from server.settings import Settings, read_settings
-from server.store import Store, add, change_by_key, insert_once, row_by_key, to_json, upsert
+from server.store import Store
 from sync_core import limits
 from sync_core.facts import (
     DOCUMENT_OPENED,

@@ -26,7 +26,7 @@ from server.ledger import HoldPart
 from server.orders import Receiver, ShopLine, ShopOrder, read_order_files
 from server.orders.reading import code_problem
 from server.receivers import keep_receiver
-from server.store import get_meta, set_meta, to_json
+from server.rows import get_meta, set_meta, to_json
 from sync_core.errors import RefusedError
 from sync_core.facts import canonical_json
 from trade.ids import parcel_of_order, task_id, want_of

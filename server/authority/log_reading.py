@@ -15,7 +15,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Row, bindparam, select, update
 
 from server import schema as s
-from server.store import add, add_all, to_json, upsert, upsert_all
+from server.rows import add, add_all, to_json, upsert, upsert_all
 from sync_core.facts import (
     DOCUMENT_CLOSED,
     STRANGER,

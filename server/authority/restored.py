@@ -18,7 +18,7 @@ from server import schema_trade as st
 from server.authority.batch import PLATFORM, Batch, body_of
 from server.authority.closing import close_order
 from server.authority.purchases import RECOVERED
-from server.store import insert_once
+from server.rows import insert_once
 from sync_core.errors import RefusedError
 from sync_core.facts import DOCUMENT_OPENED, PlacedFact
 from trade import kinds

@@ -18,7 +18,7 @@ from server.authority.batch import PLATFORM, Batch, body_of, warehouse_document
 from server.authority.shelving import to_stock
 from server.authority.words import AFTER_REFUSAL
 from server.ledger import About
-from server.store import to_json
+from server.rows import to_json
 from sync_core.errors import RefusedError
 from sync_core.facts import PlacedFact
 from trade import kinds

@@ -10,7 +10,7 @@ from sqlalchemy import Row, select
 from server import schema_trade as st
 from server.authority.batch import Batch, warehouse_document
 from server.receivers import sealed_receiver
-from server.store import to_json
+from server.rows import to_json
 from server.waybills import LeasedRanges, NoWaybill
 from trade import kinds
 from trade.ids import parcel_of_order

@@ -16,7 +16,7 @@ from server.authority import Authority
 from server.authority.authority import POSITION
 from server.authority.batch import Batch
 from server.installation import TOKEN, open_server
-from server.store import set_meta
+from server.rows import set_meta
 from sync_core.check import Check
 from sync_core.errors import CorruptError
 from sync_core.gate import Run
