@@ -74,6 +74,7 @@ async def _run(client: Client, launch: Launch) -> None:
     clock = SystemClock()
     launch.data.mkdir(parents=True, exist_ok=True)
     replica = _open_replica(launch)
+    door: HttpDoor | None = None
     try:
         signer = DeviceKey(launch.data, replica)
         server = _server_of(replica, launch)
@@ -111,8 +112,9 @@ async def _run(client: Client, launch: Launch) -> None:
         ready = f"{client.word} client ready http://127.0.0.1:{port}/?token={token}"
         await serve(node, app, listener, ready=ready)
     finally:
-        with suppress(NameError, RuntimeError):
-            await door.close()
+        if door is not None:
+            with suppress(RuntimeError):
+                await door.close()
         replica.close()
 
 

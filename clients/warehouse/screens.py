@@ -93,7 +93,8 @@ class WarehouseScreens:
         if isinstance(form, Response):
             return form
         code = form.get("code", "")
-        mode = next((mode for mode in scans.MODES if mode == form.get("mode", "door")), None)
+        asked = form.get("mode", "door")
+        mode: scans.Mode | None = next((mode for mode in scans.MODES if mode == asked), None)
 
         def run(form: Form) -> Outcome:
             if mode is None:

@@ -269,8 +269,6 @@ class Runner:
             answer = self.phone.act(action)
         except NahuoError:
             return
-        except Question:
-            return
         if answer is not None and went:
             held[piece.code].place = "stall"
             self.world.sometimes("refunded_by_stall")

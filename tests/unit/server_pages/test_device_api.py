@@ -34,7 +34,7 @@ class Device:
     def ask_token(
         self, *, number: int | None = None, nonce: str | None = None, signer: Ed25519Signer | None = None
     ) -> httpx.Response:
-        nonce = nonce if nonce is not None else self.client.get("/api/device/nonce").json()["nonce"]
+        nonce = nonce if nonce is not None else str(self.client.get("/api/device/nonce").json()["nonce"])
         number = self.number if number is None else number
         signature = (signer or self.signer).sign(token_message(self.number, nonce)).hex()
         return self.client.post("/api/device/token", json={"device": number, "nonce": nonce, "signature": signature})
