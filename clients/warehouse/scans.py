@@ -102,7 +102,9 @@ def _sort(node: Node, label: ScannedLabel, state: State | None, task: str, order
     stop = _stopped(order, about)
     if stop is not None:
         return stop
-    if label.code not in order.view.pieces.values():
+    closed = order.parcel_state["packed"] is not None and label.code not in order.parcel_state["pieces"]
+    if closed or label.code not in order.view.pieces.values():
+        # Nobody's, or a second garment for an order whose parcel is closed already: it waits on the shelf for a verdict (D10).
         return Outcome(word="to_stock", parts={"code": tail(label.code)}, answer=about)
     return _place(node, order, about, cell, terminal, label)
 

@@ -113,6 +113,20 @@ async def test_e9_a_second_copy_of_a_label_says_when_and_where_and_changes_nothi
     assert warehouse.facts() == before
 
 
+async def test_d10_a_second_garment_of_a_packed_order_goes_to_the_shelf_and_prints_no_second_waybill(
+    warehouse: Bench,
+) -> None:
+    """Two phones bought for one want; neither has spoken yet, the terminal knows both labels by their QR only."""
+    warehouse.say(WALL, assigned(1), waybill(1, 1))
+    await keys(warehouse, 1)
+    assert (await warehouse.post("/scan", code=qr_of(1, 1, 1)))["outcome"] == "single_packed"
+    later = assigned(1).subjects[0] + ".2"
+    second = qr_of(1, 1, 2).replace("T1-1", later.removeprefix("task:"))
+    answer = await warehouse.post("/scan", code=second)
+    assert answer["outcome"] == "to_stock"
+    assert len(warehouse.printers.jobs()) == 1
+
+
 async def test_d16_another_terminals_order_is_carried_there(warehouse: Bench) -> None:
     await double(warehouse, terminal=202)
     await warehouse.post("/scan", code=code(21))
