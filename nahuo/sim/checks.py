@@ -168,6 +168,8 @@ def _check_pieces(day: Day) -> None:
         if garment.gone:
             if piece.place != "undone":
                 raise Broken(f"REL-I1: {garment.code} was undone, the server has it at {piece.place}")
+        elif garment.code not in papers:
+            raise Broken(f"REL-I4: {garment.code} was paid for, and its label never came out of {garment.device}")
         elif piece.place not in _PLACES[garment.place]:
             raise Broken(f"REL-I1: {garment.code} lies at {garment.place}, the server has it at {piece.place}")
     codes = {garment.code for garment in day.physical.garments}

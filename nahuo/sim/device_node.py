@@ -60,7 +60,7 @@ class DeviceNode:
         self._ringing = False
         self._looking = False
         self._printing = False
-        self._connecting = False
+        self._tries_at_ms: int | None = None
         self._old_updates: list[bytes] = []
         self._replayed: set[int] = set()
         skew_ms = world.storm_faults.clock_wrong_ms_max
@@ -245,12 +245,16 @@ class DeviceNode:
     # --- the link ---------------------------------------------------------------------------------------------------------
 
     def _connect_later(self, delay_ms: int) -> None:
-        if not self._connecting:
-            self._connecting = True
-            self.world.later(delay_ms, f"{self.name} connects", self._connect)
+        """Try in a while; of two plans the sooner holds, so that a phone which comes up early does not wait for its old plan."""
+        at_ms = self.world.now_ms + delay_ms
+        if self._tries_at_ms is None or at_ms < self._tries_at_ms:
+            self._tries_at_ms = at_ms
+            self.world.later(delay_ms, f"{self.name} connects", lambda: self._connect(at_ms))
 
-    def _connect(self) -> None:
-        self._connecting = False
+    def _connect(self, planned_ms: int) -> None:
+        if planned_ms != self._tries_at_ms:
+            return
+        self._tries_at_ms = None
         if self.dead or self._talk is not None:
             return
         if not self.online:
