@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -117,13 +118,16 @@ async def test_d10_a_second_garment_of_a_packed_order_goes_to_the_shelf_and_prin
     warehouse: Bench,
 ) -> None:
     """Two phones bought for one want; neither has spoken yet, the terminal knows both labels by their QR only."""
-    warehouse.say(WALL, assigned(1), waybill(1, 1))
+    first = assigned(1)
+    again = replace(first, subjects=("task:T1-1.2", "order:O1"))
+    recalled = kinds.TaskRecalled(reason="reassigned").about("task:T1-1")
+    warehouse.say(WALL, first, waybill(1, 1), recalled, again)
     await keys(warehouse, 1)
     assert (await warehouse.post("/scan", code=qr_of(1, 1, 1)))["outcome"] == "single_packed"
-    later = assigned(1).subjects[0] + ".2"
-    second = qr_of(1, 1, 2).replace("T1-1", later.removeprefix("task:"))
-    answer = await warehouse.post("/scan", code=second)
-    assert answer["outcome"] == "to_stock"
+    second = label_qr(
+        code=mint_piece_code(DEVICE, 2), task="T1-1.2", order="O1", piece_no=1, order_pieces=1, price_fen=6500
+    )
+    assert (await warehouse.post("/scan", code=second))["outcome"] == "to_stock"
     assert len(warehouse.printers.jobs()) == 1
 
 
