@@ -7,7 +7,6 @@ code stops only its order, which is stored and waits for a better code. Rules R7
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Callable, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Final
@@ -222,7 +221,7 @@ def _read_plain(tables: Sequence[Table]) -> OrderFiles:
                 "请写 paid、refunding、closed、unpaid 或 shipped", "write paid, refunding, closed, unpaid or shipped",
             ))  # fmt: skip
             continue
-        lines = []
+        lines: list[ShopLine] = []
         for at, one in group:
             copies = _copies(at, one, "quantity", fatal)
             if copies is not None:
