@@ -123,9 +123,9 @@ async def test_d10_a_second_garment_of_a_packed_order_goes_to_the_shelf_and_prin
     recalled = kinds.TaskRecalled(reason="reassigned").about("task:T1-1")
     warehouse.say(WALL, first, waybill(1, 1), recalled, again)
     await keys(warehouse, 1)
-    assert (await warehouse.post("/scan", code=qr_of(1, 1, 1)))["outcome"] == "single_packed"
+    assert (await warehouse.post("/scan", code=qr_of(1, 1, 2)))["outcome"] == "single_packed"
     second = label_qr(
-        code=mint_piece_code(DEVICE, 2), task="T1-1.2", order="O1", piece_no=1, order_pieces=1, price_fen=6500
+        code=mint_piece_code(DEVICE, 1), task="T1-1.2", order="O1", piece_no=1, order_pieces=1, price_fen=6500
     )
     assert (await warehouse.post("/scan", code=second))["outcome"] == "to_stock"
     assert len(warehouse.printers.jobs()) == 1
