@@ -231,7 +231,7 @@ def again(
         RefusedError: `wallet.short`.
     """
     new = next_attempt(b, task, **changes)
-    _freeze(b, order, wanted, new)
+    freeze(b, order, wanted, new)
     if task.status != "ready" or task.document is not None:
         recall(b, task, reason)
     else:
@@ -254,7 +254,7 @@ def _take_bounce_back(b: Batch, document: str, bounced: str, task: Row[Any], wan
     if b.conn.execute(select(d.id).where(*where)).first() is None:
         return
     try:
-        _freeze(b, order, wanted, task, again=bounced)
+        freeze(b, order, wanted, task, again=bounced)
     except RefusedError:
         return
     b.conn.execute(update(st.decision).where(*where).values(resolved_ms=b.now_ms, choice="withdrawn"))
@@ -304,7 +304,7 @@ def _changes(b: Batch, command: c.TaskDecide, task: Row[Any], order: Row[Any]) -
     return {}
 
 
-def _freeze(b: Batch, order: Row[Any], wanted: Row[Any], task: Row[Any], again: str = "") -> None:
+def freeze(b: Batch, order: Row[Any], wanted: Row[Any], task: Row[Any], again: str = "") -> None:
     """Freeze what the attempt needs beyond what its want still has frozen; more than it needs goes back."""
     if not order.drop_ship:
         return

@@ -8,17 +8,20 @@ Rules R43, R80-R82, D7-D11, E1-E4, E7, E8, E11.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final, assert_never
 
 from sqlalchemy import Row, select, update
 
 from server import schema_trade as st
+from server.authority.answers import freeze
 from server.authority.batch import PLATFORM, Batch, body_of, warehouse_document
 from server.authority.dispatch import recall
 from server.authority.shelving import settle_arrival
 from server.authority.words import CLOSED_BECAUSE
 from server.ledger import PRINCIPAL, About
+from sync_core.errors import RefusedError
 from sync_core.facts import PlacedFact
 from trade import kinds
 from trade.conflicts import (
@@ -74,12 +77,23 @@ def on_bought(b: Batch, document: str, fact: PlacedFact) -> None:
     decide_purchase(b, document, fact.id, code, task)
 
 
+def _freeze_again(b: Batch, wanted: Row[Any], task: Row[Any], order: Row[Any], fact_id: str) -> None:
+    """Freeze anew what a bounce or a question that ran out gave back while a phone had bought within the cap (D7).
+
+    The merchant had agreed to that price, so it is his if his wallet covers it; else the platform bears it (I5).
+    """
+    if wanted.status == "bounced" and wanted.keeper is None and task.recalled is None:
+        with suppress(RefusedError):
+            freeze(b, order, wanted, task, again=fact_id)
+
+
 def decide_purchase(b: Batch, document: str, fact_id: str, code: str, task: Row[Any]) -> None:
     """Judge one purchase and carry the verdict out."""
     wanted = b.row(st.wanted, task.wanted)
     order = b.row(st.shop_order, task.order_id)
     assert wanted is not None
     assert order is not None
+    _freeze_again(b, wanted, task, order, fact_id)
     want, qualified = _build_want(b, document, fact_id, wanted, task, order)
     decision = judge_purchase(want, qualified)
     if isinstance(decision, ClosedUnseen | Keeps | OverCap) and _written_off(b, wanted, order):
