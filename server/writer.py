@@ -4,7 +4,7 @@ What arrived while the last commit was on its way to the disk shares the next on
 to the event loop only after the commit that made it true. When a commit fails (disk full, database gone) nothing of the batch
 counts: the senders are told to come back, and what is on the devices stays there.
 
-Acknowledgements come before decisions: while envelopes keep arriving the authority waits for a pause between them, for a second at most,
+Acknowledgements come before decisions: while envelopes keep arriving the authority waits for a pause between them, half a second at most,
 and its steps are kept so short that a device which speaks meanwhile waits for some tens of milliseconds only.
 """
 
@@ -26,10 +26,10 @@ from sync_core.hub import Outcome, Submission, commit_batch
 IDLE_SECONDS = 1.0
 """The authority looks at its timed rules at least this often."""
 
-PAUSE_SECONDS = 0.015
+PAUSE_SECONDS = 0.04
 """A device that delivers a backlog sends its next update within this time of an acknowledgement."""
-DECIDE_LATER_SECONDS = 1.0
-"""The longest that the authority waits for the hub."""
+DECIDE_LATER_SECONDS = 0.5
+"""The longest that the authority waits for such a pause; then it works until it has caught up, and the hub commits between its steps."""
 STEP_SECONDS = 0.03
 """How long one step of the authority may hold the hub's next commit up."""
 STEP_ENVELOPES = (4, 400)
@@ -154,8 +154,9 @@ class Writer:
 
     def _decide(self) -> None:
         more = True
+        until = time.monotonic() + DECIDE_LATER_SECONDS
         while more:
-            self._let_hub_go_first()
+            self._let_hub_go_first(until)
             started = time.monotonic()
             try:
                 more = self._authority.run_batch(self._now_ms(), envelopes_max=self._step_envelopes)
@@ -167,17 +168,19 @@ class Writer:
             self._step_envelopes = next_step(self._step_envelopes, time.monotonic() - started)
             self._tell()
 
-    def _let_hub_go_first(self) -> None:
-        until = time.monotonic() + DECIDE_LATER_SECONDS
-        while (now := time.monotonic()) < until:
+    def _let_hub_go_first(self, until: float) -> None:
+        while True:
             with self._work:
-                quiet = self._committed_at + PAUSE_SECONDS - now
-                if not self._queue and (quiet <= 0 or self._stopping):
-                    return
+                now = time.monotonic()
+                wait = min(self._committed_at + PAUSE_SECONDS, until) - now
                 if not self._queue:
-                    self._work.wait(quiet)
+                    if wait <= 0 or self._nudged or self._stopping:
+                        return
+                    self._work.wait(wait)
                     continue
             self._commit_received()
+            if now >= until:
+                return
 
     def _tell(self) -> None:
         grown, self._store.appended = self._store.appended, {}
