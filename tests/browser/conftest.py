@@ -26,9 +26,9 @@ Prepare = Callable[[Bench], None]
 Open = Callable[[Literal["field", "warehouse"], Prepare], Page]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def chromium() -> Iterator[Browser]:
-    """Real Chromium, or a skip that says what to install."""
+    """Real Chromium, or a skip that says what to install. Ends with this package: Playwright's loop would stand in asyncio tests' way."""
     if CHROMIUM is None:
         pytest.skip("Chromium is missing: install the package `chromium`, or name one in NAHUO_CHROMIUM")
     with sync_playwright() as driver:
