@@ -102,9 +102,7 @@ def _sort(node: Node, label: ScannedLabel, state: State | None, task: str, order
     stop = _stopped(order, about)
     if stop is not None:
         return stop
-    closed = order.parcel_state["packed"] is not None and label.code not in order.parcel_state["pieces"]
-    if closed or label.code not in order.view.pieces.values():
-        # Nobody's, or a second garment for an order whose parcel is closed already: it waits on the shelf for a verdict (D10).
+    if label.code not in order.view.pieces.values():
         return Outcome(word="to_stock", parts={"code": tail(label.code)}, answer=about)
     return _place(node, order, about, cell, terminal, label)
 
@@ -112,6 +110,9 @@ def _sort(node: Node, label: ScannedLabel, state: State | None, task: str, order
 def _place(
     node: Node, order: Order, about: dict[str, Json], cell: str, terminal: int | None, label: ScannedLabel
 ) -> Outcome:
+    if order.parcel_state["packed"] is not None and label.code not in order.parcel_state["pieces"]:
+        # A second garment for an order whose parcel is closed: one waybill, and the bag waits on the shelf for a verdict (D10).
+        return Outcome(word="to_stock", parts={"code": tail(label.code)}, answer=about)
     shown = {"cell": cell or "—", "count": _count_of(order, label), "code": tail(label.code)}
     answer = {**about, "count": shown["count"], "provisional": label.qr is not None and not order.state["tasks"]}
     if terminal is not None and terminal != node.number:
