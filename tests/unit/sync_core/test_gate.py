@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,7 +37,7 @@ def test_a_tail_applies_where_the_head_is_known() -> None:
     assert doc.get_update() == gate.encode_update([run])
 
 
-SHAPES = {
+SHAPES: dict[str, Callable[[bytes], bytes]] = {
     "another root": lambda u: u.replace(b"envelopes", b"envelopez"),
     "a foreign key": lambda u: u.replace(b"700.1", b"701.1"),
     "a delete set": lambda u: u[:-1] + b"\x01\xbc\x05\x01\x00\x01",

@@ -87,7 +87,7 @@ def test_rows_do_not_depend_on_the_order_of_arrival(tmp_path: Path) -> None:
     server = chain(0, DOCUMENT, [[opened(700, 701)], [Fact(kind="jar.sealed", subjects=("jar:blue",))]])
     ours = chain(700, DOCUMENT, [[put(1)], [put(2)]])
     theirs = chain(701, DOCUMENT, [[put(4)], [put(8)]], basis={700: 1})
-    hashes = set()
+    hashes: set[str] = set()
     for order in ((server, ours, theirs), (theirs, ours, server), (ours, server, theirs)):
         replica = enrolled(tmp_path / f"{len(hashes)}-{order[0].device}.db", 702)
         for run in order:
