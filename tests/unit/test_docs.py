@@ -193,6 +193,15 @@ def test_every_setting_is_explained() -> None:
     assert sorted(name for name in names - {"shop", "merchant", "device"} if f"`{name}`" not in page) == []
 
 
+def test_every_word_of_the_state_bar_is_explained() -> None:
+    from clients.runtime.texts import TEXTS
+
+    page = (ROOT / "docs/operations.md").read_text("utf-8")
+    words = [zh for name, (zh, _) in TEXTS.items() if name.startswith("link.")]
+    assert len(words) >= 6
+    assert [word for word in words if word not in page] == []
+
+
 def test_every_make_target_of_the_readme_exists() -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
     told = {
