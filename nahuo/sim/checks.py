@@ -204,6 +204,8 @@ def _check_money(day: Day) -> None:
         kept = conn.exec_driver_sql(
             "SELECT h.order_id, h.subject, h.part, h.held_fen - h.captured_fen - h.released_fen FROM hold h"
             " JOIN shop_order o ON o.id = h.order_id WHERE o.status = 'shipped'"
+            # What shipped before its phone spoke keeps its money until the price is known; a parked purchase never tells it.
+            " AND NOT EXISTS (SELECT 1 FROM piece p WHERE p.order_id = h.order_id AND p.outcome = 'unexplained')"
             " AND h.held_fen - h.captured_fen - h.released_fen > 0"
         ).first()
         if kept is not None:
@@ -213,6 +215,10 @@ def _check_money(day: Day) -> None:
             for row in conn.exec_driver_sql("SELECT name, balance_fen FROM account WHERE name LIKE 'float:%'")
         }
     for picker in day.pickers:
+        known = day.server.store.key_of(picker.phone.node.number)
+        if known is None or known.revoked:
+            # What it delivers waits for a supervisor (parked).
+            continue
         paid_fen = 0
         for garment in day.physical.garments:
             if garment.device == picker.phone.name and not garment.gone:

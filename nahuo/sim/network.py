@@ -23,7 +23,7 @@ class Pipe:
         self._name = name
         self._deliver = deliver
         self._on_the_way: deque[bytes] = deque()
-        self._last_ms = 0
+        self.last_ms = 0
         self.sent: list[bytes] = []
         """All frames of this direction, for replays."""
 
@@ -48,9 +48,9 @@ class Pipe:
             delay_ms = world.random.randrange(1, faults.stall_ms_max)
             wire.stalled = True
             world.later(world.random.randrange(40_000, 80_000), "gave up", wire.cut_far_end)
-        self._last_ms = max(self._last_ms, world.now_ms + delay_ms)
+        self.last_ms = max(self.last_ms, world.now_ms + delay_ms)
         self._on_the_way.append(frame)
-        world.later(self._last_ms - world.now_ms, self._name, self._arrive)
+        world.later(self.last_ms - world.now_ms, self._name, self._arrive)
 
     def _arrive(self) -> None:
         # Each arrival takes the oldest frame: two of one millisecond cannot overtake each other.
@@ -109,4 +109,6 @@ class Wire:
         """The hub's end gave up on a sleeping device; what is on the way to the device still arrives."""
         if not self.closed:
             self._hub_lost()
-            self._world.later(self._world.storm_faults.stall_ms_max, f"{self._name} end", self.cut)
+            # The device hears the last of what hung in the air, then nothing; its own silence limit ends it.
+            left_ms = max(0, self.down.last_ms - self._world.now_ms) + 60_000
+            self._world.later(left_ms, f"{self._name} end", self.cut)

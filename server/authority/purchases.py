@@ -82,7 +82,7 @@ def _freeze_again(b: Batch, wanted: Row[Any], task: Row[Any], order: Row[Any], f
 
     The merchant had agreed to that price, so it is his if his wallet covers it; else the platform bears it (I5).
     """
-    if wanted.status == "bounced" and wanted.keeper is None and task.recalled is None:
+    if wanted.status == "bounced" and wanted.keeper is None:
         with suppress(RefusedError):
             freeze(b, order, wanted, task, again=fact_id)
 
