@@ -174,7 +174,8 @@ class ReplicaStore:
         """Fold some of what was committed unfolded, in one transaction; True while more is left."""
         with self.transaction() as conn:
             rows = conn.execute(
-                "SELECT document, subject FROM unfolded ORDER BY document LIMIT ?", (subjects_max or self.fold_at_once_max,)
+                "SELECT document, subject FROM unfolded ORDER BY document LIMIT ?",
+                (subjects_max or self.fold_at_once_max,),
             ).fetchall()
             if not rows:
                 return False

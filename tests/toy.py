@@ -44,7 +44,7 @@ class Jars:
         for fact in facts:
             if fact.kind == "jar.sealed":
                 sealed = True
-            elif not sealed:
+            elif fact.kind == "jar.put" and not sealed:
                 puts.append(f"{fact.id}+{fact.body['n']}")
         return {"puts": puts, "sealed": sealed, "n": sum(int(p.partition("+")[2]) for p in puts)}
 

@@ -37,12 +37,12 @@ PAGE_ROWS = 50
 STATUSES = ("held", "money", "ready", "out", "shipped", "closed")
 
 
-def rows(conn: Connection, query: Select[Any]) -> list[Row]:
+def rows(conn: Connection, query: Select[*tuple[Any, ...]]) -> list[Row]:
     """Return the rows of a query as dictionaries."""
     return [dict(row._mapping) for row in conn.execute(query)]
 
 
-def first(conn: Connection, query: Select[Any]) -> Row | None:
+def first(conn: Connection, query: Select[*tuple[Any, ...]]) -> Row | None:
     """Return the first row, or None."""
     row = conn.execute(query).first()
     return None if row is None else dict(row._mapping)
