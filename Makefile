@@ -72,9 +72,9 @@ examples: setup ## write the files of examples/ again from their seed
 	$(BIN)/python examples/make_examples.py
 
 lock: ## resolve pyproject.toml into requirements.lock again (needs uv)
-	uv=$$(command -v uv || echo $(BIN)/uv); \
+	@uv=$$(command -v uv || echo $(BIN)/uv); \
 	"$$uv" pip compile --extra dev --extra postgresql --generate-hashes --no-emit-index-url --no-emit-find-links \
-		--python-version 3.11 --custom-compile-command "make lock" pyproject.toml -o requirements.lock
+		--python-version 3.11 --universal --quiet --custom-compile-command "make lock" pyproject.toml -o requirements.lock
 
 clean: ## remove what was built here; keeps demo-data/
 	rm -rf $(VENV) build dist out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
