@@ -7,6 +7,7 @@ SEED ?= 1
 DEMO ?=
 TESTS ?= tests
 PYTEST_FLAGS ?=
+WORKERS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check format sim bench lock examples clean
@@ -46,8 +47,8 @@ $(STAMP): requirements.lock pyproject.toml
 demo: setup ## one market day on this machine: two phones, a terminal, printers, a merchant (DEMO="--fresh")
 	@$(BIN)/nahuo demo $(DEMO)
 
-test: setup ## all tests (TESTS=tests/unit for a part, PYTEST_FLAGS=-x)
-	$(BIN)/python -m pytest $(PYTEST_FLAGS) $(TESTS)
+test: setup ## all tests, two at a time (TESTS=tests/unit for a part, PYTEST_FLAGS=-x, WORKERS=0 for one process)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_FLAGS) $(TESTS)
 
 check: setup ## format, lint, types and import contracts
 	$(BIN)/ruff format --check .
