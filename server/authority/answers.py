@@ -117,15 +117,20 @@ def on_bounced(b: Batch, document: str, fact: PlacedFact) -> None:
 def bounce(
     b: Batch, task: Row[Any], wanted: Row[Any], order: Row[Any], *, price_fen: int, cause: str, fact: str = ""
 ) -> None:
-    """The task ends, its money is released, the merchant is asked for another quote (R80)."""
-    b.set(st.task, task.id, status="bounced")
+    """The merchant is asked for another quote; when the phone itself said it (`fact`), the task ends and its money is released (R80).
+
+    A question that was refused or ran out ends nothing on a phone that has not heard of it: it may still buy within the cap, so the
+    money stays frozen until the phone's own facts show that it did not (D9, D13).
+    """
     b.set(st.wanted, wanted.id, status="bounced")
-    b.ledger.release(
-        wanted.id, key=f"bounce:{task.id}", about=b.about(order=order, task=task.id, fact=fact),
-        zh=f"档口价 {_yuan(price_fen)} 高于上限，退回冻结",
-        en=f"The stall wants {_yuan(price_fen)}, above the cap: released",
-    )  # fmt: skip
-    b.rescreen.add(order.merchant)
+    if fact:
+        b.set(st.task, task.id, status="bounced")
+        b.ledger.release(
+            wanted.id, key=f"bounce:{task.id}", about=b.about(order=order, task=task.id, fact=fact),
+            zh=f"档口价 {_yuan(price_fen)} 高于上限，退回冻结",
+            en=f"The stall wants {_yuan(price_fen)}, above the cap: released",
+        )  # fmt: skip
+        b.rescreen.add(order.merchant)
     b.ask(
         "bounce", f"task:{task.id}", order=order.id, merchant=order.merchant, cause=cause,
         detail={"price_fen": price_fen, "cap_fen": task.cap_fen, "quote_fen": task.quote_fen, "task": task.id, "stall": task.stall_id},
