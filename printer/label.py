@@ -20,7 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from printer.errors import LabelError
 from printer.fitting import text_width_mm
-from printer.symbols import CODE128_QUIET_MODULES, code128_modules, qr_matrix
+from printer.symbols import CODE128_QUIET_MODULES, code128_modules, qr_side
 
 ELEMENTS_MAX: Final = 64
 TEXT_CHARS_MAX: Final = 200
@@ -178,7 +178,7 @@ def element_size_mm(element: Element) -> tuple[float, float]:
             extra_mm = READABLE_GAP_MM + READABLE_HEIGHT_MM if element.readable else 0.0
             return bars_mm + CODE128_QUIET_MODULES * element.module_mm, element.height_mm + extra_mm
         case Qr():
-            side_mm = len(qr_matrix(element.data)) * element.module_mm
+            side_mm = qr_side(element.data) * element.module_mm
             return side_mm, side_mm
         case Line():
             return element.width_mm, element.height_mm

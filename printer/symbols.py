@@ -6,6 +6,7 @@ which is what lets a 12-digit piece code fit a 40 mm label at two dots a module.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 import segno
@@ -85,10 +86,24 @@ def qr_matrix(data: str) -> tuple[tuple[bool, ...], ...]:
     Raises:
         LabelError: `data` is empty or longer than 300 UTF-8 bytes (a label has no room for more).
     """
+    symbol = _qr(data, mask=None)
+    return tuple(tuple(bool(module) for module in row) for row in symbol.matrix)
+
+
+@lru_cache(maxsize=256)
+def qr_side(data: str) -> int:
+    """Return how many modules a side of the QR code has; quicker than drawing it, for its size depends on no mask.
+
+    Raises:
+        LabelError: as `qr_matrix`.
+    """
+    return len(_qr(data, mask=0).matrix)
+
+
+def _qr(data: str, *, mask: int | None) -> segno.QRCode:
     if not 1 <= len(data.encode()) <= 300:
         raise LabelError(f"a QR code takes 1 to 300 bytes, not {len(data.encode())}")
-    symbol = segno.make_qr(data, error="m", boost_error=False, encoding=None if data.isascii() else "utf-8")
-    return tuple(tuple(bool(module) for module in row) for row in symbol.matrix)
+    return segno.make_qr(data, error="m", boost_error=False, mask=mask, encoding=None if data.isascii() else "utf-8")
 
 
 def _digits_from(data: str, position: int) -> int:

@@ -28,7 +28,7 @@ from printer.label import (
     Qr,
     Text,
 )
-from printer.symbols import CODE128_QUIET_MODULES, code128_modules, qr_matrix
+from printer.symbols import CODE128_QUIET_MODULES, code128_modules, qr_side
 
 DOT_MM: Final = 0.125  # symbols are laid out in whole dots of the common 203 dpi head
 CODE128_DOTS_MIN: Final = 2  # one-dot bars do not scan when the print is slightly blurred
@@ -232,7 +232,7 @@ def _render_code128(place: Code128Place, data: str) -> Code128:
 
 
 def _render_qr(place: QrPlace, data: str) -> Qr:
-    modules = len(qr_matrix(data))
+    modules = qr_side(data)
     dots = int(place.size_mm / DOT_MM / modules + 1e-9)
     if dots < QR_DOTS_MIN:
         raise LabelError(f"the QR code of {len(data)} characters needs more than its {place.size_mm:g} mm")
