@@ -39,8 +39,8 @@ $(STAMP): requirements.lock pyproject.toml
 		[ -x $(BIN)/python ] || "$$python" -m venv $(VENV) || { \
 			rm -rf $(VENV); \
 			echo "$$python cannot make a virtual environment (Debian: apt-get install python3-venv)." >&2; exit 2; }; \
-		$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock; \
-		PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .; \
+		$(BIN)/python -m pip install -qq --require-hashes -r requirements.lock; \
+		PYTHONWARNINGS=ignore $(BIN)/python -m pip install -qq --no-deps --no-build-isolation -e .; \
 	fi; \
 	touch $(STAMP)
 
