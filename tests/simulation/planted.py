@@ -141,7 +141,7 @@ def a_verdict_is_not_said(patch: pytest.MonkeyPatch, reached: Reached) -> None:
 PLANTS: dict[Plant, int] = {
     acknowledge_before_commit: 2,
     rows_and_outbox_in_two_transactions: 4,
-    no_duplicate_check_in_the_hub: 3,
+    no_duplicate_check_in_the_hub: 8,
     lost_remainder_of_a_hold: 1,
     own_work_is_sent_back: 1,
     basis_counts_what_has_no_rows: 9,
