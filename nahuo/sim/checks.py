@@ -210,6 +210,21 @@ def _check_money(day: Day) -> None:
         ).first()
         if kept is not None:
             raise Broken(f"R82: the shipped order {kept[0]} still holds {kept[3]} fen for {kept[1]} {kept[2]}")
+        second = conn.exec_driver_sql(
+            "SELECT p.code FROM piece p JOIN wanted w ON w.id = p.wanted JOIN device d ON d.number = p.device"
+            " WHERE p.outcome = 'second' AND d.written_off_ms IS NULL AND (w.keeper IS NULL OR w.keeper = p.code)"
+            " AND NOT EXISTS (SELECT 1 FROM piece q WHERE q.wanted = p.wanted AND q.code <> p.code)"
+        ).first()
+        if second is not None:
+            raise Broken(f"D9: {second[0]} counts as a second piece, and there is no first")
+        free = conn.exec_driver_sql(
+            "SELECT p.code, p.price_fen FROM piece p JOIN task t ON t.id = p.task JOIN shop_order o ON o.id = p.order_id"
+            " WHERE p.outcome = 'closed_unseen' AND o.drop_ship = 1 AND p.price_fen <= t.cap_fen AND p.charged_fen = 0"
+        ).first()
+        if free is not None:
+            raise Broken(
+                f"D9: {free[0]} was bought for {free[1]} fen before its phone could know of the close, and nobody paid"
+            )
         floats: dict[str, int] = {
             row[0]: row[1]
             for row in conn.exec_driver_sql("SELECT name, balance_fen FROM account WHERE name LIKE 'float:%'")

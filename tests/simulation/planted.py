@@ -146,7 +146,7 @@ PLANTS: dict[Plant, int] = {
     own_work_is_sent_back: 1,
     basis_counts_what_has_no_rows: 9,
     piece_serial_is_kept_in_memory: 1,
-    principal_back_before_the_phone_answered: 9,
+    principal_back_before_the_phone_answered: 8,
     a_verdict_is_not_said: 2,
 }
 """Each plant and the seed that found it last: tried first, all others after it."""
