@@ -378,9 +378,10 @@ class Day:
         return self.scene.hands[key].see("/pulse")
 
     def _spread(self) -> int:
-        counts = [self.scene.hands[key].see("/tasks")["counts"]["open"] for key in PHONES]
-        waiting = int(self.scene.admin.see("/api/overview")["ready"])
-        return sum(counts) if all(counts) and not waiting else 0
+        """How many tasks the phones have, once they have all that are out."""
+        overview = self.scene.admin.see("/api/overview")
+        known = sum(int(self.scene.hands[key].see("/tasks")["counts"]["all"]) for key in PHONES)
+        return known if known and not overview["ready"] and known >= int(overview["out"]) else 0
 
     def _terminal_knows(self, tasks: int) -> bool:
         return int(self.scene.hands["terminal"].see("/wall")["tasks"]) >= tasks
