@@ -40,11 +40,6 @@ def is_nonce(secret: bytes, nonce: str, *, now_ms: int) -> bool:
     return opened is not None and "n" in opened and int(opened["t"]) >= now_ms
 
 
-def token_message(device: int, nonce: str) -> bytes:
-    """What a device signs to get a token."""
-    return f"nahuo token {device} {nonce}".encode()
-
-
 def issue_token(secret: bytes, device: int, *, now_ms: int) -> str:
     """Return a device's token."""
     return _seal(secret, {"d": device, "t": now_ms + TOKEN_MS})

@@ -28,6 +28,11 @@ class Signer(Protocol):
         ...
 
 
+def token_message(device: int, nonce: str) -> bytes:
+    """Return what a device signs to get a token: the hub's nonce under its own number."""
+    return f"nahuo token {device} {nonce}".encode()
+
+
 class Ed25519Signer:
     """An Ed25519 key held in memory."""
 

@@ -20,7 +20,7 @@ from clients.runtime.ports import LinkState
 from sync_core import link as engine
 from sync_core.errors import RefusedError, RetryableError
 from sync_core.facts import Json
-from sync_core.identity import Signer
+from sync_core.identity import Signer, token_message
 from sync_core.replica import Replica
 
 _NONCE_BYTES: Final = 12
@@ -143,11 +143,6 @@ class ServerSaysNoError(RefusedError):
         super().__init__(code, str(en or value.get("message") or code))
         self.zh = zh if isinstance(zh, str) else None
         self.en = en if isinstance(en, str) else None
-
-
-def token_message(device: int, nonce: str) -> bytes:
-    """Return what a device signs to get a token."""
-    return f"nahuo token {device} {nonce}".encode()
 
 
 class HubLink:

@@ -20,8 +20,8 @@ from server.api.rate import Rate
 from server.pages import frame
 from server.receivers import parcel_keys
 from server.running import Running
-from server.tokens import is_nonce, issue_nonce, issue_token, read_token, token_message
-from sync_core.identity import Verifier
+from server.tokens import is_nonce, issue_nonce, issue_token, read_token
+from sync_core.identity import Verifier, token_message
 
 router = APIRouter(prefix="/api")
 

@@ -9,8 +9,7 @@ import httpx
 import pytest
 
 from server.api import devices
-from server.tokens import token_message
-from sync_core.identity import Ed25519Signer
+from sync_core.identity import Ed25519Signer, token_message
 from tests.unit.server_pages.conftest import Browser
 
 
