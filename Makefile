@@ -8,12 +8,13 @@ DEMO ?=
 TESTS ?= tests
 PYTEST_FLAGS ?=
 WORKERS ?= 2
+PROOF ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format sim bench lock examples clean
+.PHONY: help setup demo test check format sim bench proof proof-short lock examples clean
 
 help: ## say what each target does
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## prepare .venv from requirements.lock (quick when nothing changed)
 
@@ -68,6 +69,12 @@ sim: setup ## one seeded run of the simulator: make sim SEED=7
 bench: setup ## measure and print the figures beside the budgets; writes out/bench.json
 	@mkdir -p out
 	$(BIN)/nahuo bench --json out/bench.json
+
+proof: setup ## every proof at depth, unattended, for hours; writes docs/proof.md (PROOF="kills power" for a part, "--resume")
+	$(BIN)/python -m proof $(PROOF)
+
+proof-short: setup ## the short form of every proof, as every push runs it
+	$(BIN)/python -m proof --short $(PROOF)
 
 examples: setup ## write the files of examples/ again from their seed
 	$(BIN)/python examples/make_examples.py

@@ -15,7 +15,7 @@ from nahuo.cli import build_parser
 from printer.errors import PrinterReason
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("sync_core", "trade", "printer", "clients", "server", "nahuo", "bench")
+PACKAGES = ("sync_core", "trade", "printer", "clients", "server", "nahuo", "bench", "proof")
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")])
 
 CODE = re.compile(r"^[a-z][a-z_]*(\.[a-z][a-z0-9_]*)+$")

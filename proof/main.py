@@ -1,0 +1,82 @@
+"""`python -m proof`: run the proofs one after the other, each in a process of its own, and write docs/proof.md from what they found.
+
+`--short` is what every push runs. The full form takes hours; a part that is done is kept in `out/proof`, so `--resume` goes on where a run
+was stopped. Exit status 1 when a promise broke.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Final
+
+from proof.report import Part, Size, lines, machine, page, read_part, write_part
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+PAGE: Final = ROOT / "docs" / "proof.md"
+
+PARTS: Final[dict[str, str]] = {}
+"""{name: module}, in the order they run. Each module has `prove(size, folder) -> Part`; `folder` is empty and its own."""
+
+Prove = Callable[[Size, Path], Part]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run what the command line names; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m proof", description=__doc__)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"which: {', '.join(PARTS)} (default: all)")
+    parser.add_argument(
+        "--short", action="store_true", help="the form that every push runs; docs/proof.md is left alone"
+    )
+    parser.add_argument("--resume", action="store_true", help="keep parts already done at this commit")
+    parser.add_argument("--out", type=Path, default=Path("out/proof"), metavar="DIR", help="default %(default)s")
+    parser.add_argument("--one", metavar="PART", help=argparse.SUPPRESS)
+    chosen = parser.parse_args(argv)
+    size = Size.SHORT if chosen.short else Size.FULL
+    out: Path = chosen.out / size
+    if chosen.one:
+        return _run_one(chosen.one, size, out)
+    unknown = [name for name in chosen.parts if name not in PARTS]
+    if unknown:
+        parser.error(f"there is no proof {', '.join(unknown)}; there are {', '.join(PARTS)}")
+    names = chosen.parts or list(PARTS)
+    status = 0
+    for name in names:
+        done = read_part(out, name) if chosen.resume else None
+        if done is not None and done[1] == machine():
+            print("\n".join(lines(done[0])), flush=True)
+            status = status or int(not done[0].holds)
+            continue
+        status = _in_its_own_process(name, chosen, out) or status
+    if size is Size.FULL:
+        kept = [part for part in (read_part(out, name) for name in PARTS) if part is not None]
+        PAGE.write_text(page(kept), "utf-8")
+        print(f"{PAGE.relative_to(ROOT)} says it")
+    return status
+
+
+def _in_its_own_process(name: str, chosen: argparse.Namespace, out: Path) -> int:
+    (out / f"{name}.json").unlink(missing_ok=True)
+    command = [sys.executable, "-m", "proof", "--one", name, "--out", str(chosen.out)]
+    done = subprocess.run([*command, "--short"] if chosen.short else command, check=False, stdin=subprocess.DEVNULL)
+    if read_part(out, name) is None:
+        print(f"BROKEN {name}: the proof itself ended with status {done.returncode}", flush=True)
+        return 1
+    return done.returncode
+
+
+def _run_one(name: str, size: Size, out: Path) -> int:
+    prove: Prove = import_module(PARTS[name]).prove
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix=f"nahuo-proof-{name}-") as folder:
+        part = prove(size, Path(folder))
+    part.seconds = round(time.monotonic() - began, 1)
+    write_part(out, part, machine())
+    print("\n".join(lines(part)), flush=True)
+    return int(not part.holds)
