@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from sync_core import gate
+from sync_core import gate, limits
 from sync_core.errors import (
     AlreadyOpenError,
     CorruptError,
@@ -313,7 +313,7 @@ class Replica(ReplicaStore):
         number = self.number
         if number is None or not (whole or number in vector):
             return False
-        acked = vector.get(number, 0)
+        acked = min(vector.get(number, 0), self._refused_from(document, number) - 1)
         with self.transaction() as conn:
             changed = conn.execute(
                 "UPDATE writer SET acked = min(?, seq), acked_ms = ? WHERE document = ? AND device = ? AND (acked < min(?, seq) OR ?)"
@@ -329,8 +329,16 @@ class Replica(ReplicaStore):
         number = self.number
         return number is not None and vector.get(number, 0) > self._head(document, number)[0].seq
 
+    def _refused_from(self, document: str, number: int) -> int:
+        """Return the first seq of ours that the hub refused for good; the hub's vector may cover it with another's envelope (a fork)."""
+        first = self.conn.execute(
+            "SELECT min(seq) FROM refusal WHERE document = ? AND device = ? AND seq > 0 AND code <> 'gate.gap'",
+            (document, number),
+        ).fetchone()[0]
+        return limits.INTEGER_MAX if first is None else int(first)
+
     def note_refusal(self, document: str, detail: Mapping[str, Any]) -> None:
-        """Remember that the hub refused work of ours, for the screen."""
+        """Remember that the hub refused work of ours, for the screen; what was refused does not count as acknowledged."""
         with self.transaction() as conn:
             conn.execute(
                 "INSERT OR IGNORE INTO refusal (document, device, seq, code, detail, stored) VALUES (?, ?, ?, ?, ?, x'')",
@@ -342,6 +350,12 @@ class Replica(ReplicaStore):
                     str(detail.get("detail")),
                 ),
             )
+            number = self.number
+            if number is not None:
+                conn.execute(
+                    "UPDATE writer SET acked = min(acked, ?) WHERE document = ? AND device = ?",
+                    (self._refused_from(document, number) - 1, document, number),
+                )
 
     # --- reading ----------------------------------------------------------------------------------------------------------
 

@@ -192,9 +192,11 @@ class Session:
         """Hub: let the peer have a document; returns the events of what it had sent before."""
         channel = self._channels[document]
         channel.scope = scope
-        channel.local = dict(local)
+        # What was committed since `local` was read, on another thread, has been told already and must not be forgotten.
+        for writer, seq in local.items():
+            channel.local[writer] = max(seq, channel.local.get(writer, 0))
         self._send(wire.Granted(address=channel.address, scope=scope))
-        self._send(wire.Step1(address=channel.address, vector=gate.encode_state_vector(local)))
+        self._send(wire.Step1(address=channel.address, vector=gate.encode_state_vector(channel.local)))
         events: list[Event] = []
         for frame in self._early.pop(document, []):
             events += self.receive(frame, now_ms=now_ms)
@@ -323,14 +325,14 @@ class Session:
     def committed(self, document: str, heads: Mapping[int, int]) -> bool:
         """Something of a document was committed here (by anybody); True when this peer wants it."""
         channel = self._channels.get(document)
-        if channel is None or not (channel.scope or self._side is Side.DEVICE):
+        if channel is None:
             return False
         news = False
         for writer, seq in heads.items():
             if seq > channel.local.get(writer, 0):
                 channel.local[writer] = seq
             news = news or seq > channel.peer.get(writer, 0)
-        return news
+        return news and bool(channel.scope or self._side is Side.DEVICE)
 
     # --- offering ---------------------------------------------------------------------------------------------------------
 
@@ -341,7 +343,7 @@ class Session:
             if not (channel.asked or channel.in_sync) or not channel.scope:
                 continue
             if self._side is Side.DEVICE and (
-                channel.scope == READ_ONLY or len(channel.in_flight) >= limits.UPDATES_IN_FLIGHT_MAX
+                channel.blocked or channel.scope == READ_ONLY or len(channel.in_flight) >= limits.UPDATES_IN_FLIGHT_MAX
             ):
                 continue
             if channel.asked or any(seq > channel.peer.get(writer, 0) for writer, seq in channel.local.items()):
