@@ -337,6 +337,28 @@ class ParkedRelease(Command):
     device: int
 
 
+class OrphanAdopt(Command):
+    """A label that no phone explains is taken as its purchase (E29); outcome: `outcome`, `charged_fen`, `device`.
+
+    What the label's QR did not tell (only its bars were read) is named by the supervisor.
+    """
+
+    KIND = "orphan.adopt"
+    piece: Annotated[str, Field(pattern=r"^\d{12}$")]
+    task: Word | None = None
+    price_fen: PriceFen | None = None
+    means: Literal["cash", "company", "tab", "credit"] = "cash"
+    person: Word | None = None
+
+
+class TasksHandOver(Command):
+    """All that is still out on a lost or ended device goes to another one (D4, E29); outcome: `tasks`."""
+
+    KIND = "tasks.hand_over"
+    device: int
+    to: int
+
+
 class DayClose(Command):
     """The daily close: differences are released, unanswered questions fall to the shop's setting (D6, D8)."""
 

@@ -21,7 +21,7 @@ from server.installation import Server
 from server.pages import reads_orders, words
 from server.pages.asking import OUTCOME_WAIT_MS, Shown
 from server.pages.frame import Entry
-from server.schema_trade import decision, discrepancy
+from server.schema_trade import decision, discrepancy, piece
 from server.store import Store
 from sync_core.errors import RefusedError
 
@@ -110,7 +110,8 @@ class Running:
                 return _merchant_menu(reads_orders.count(conn, decision, *mine))
             contradictions = reads_orders.count(conn, discrepancy, discrepancy.c.resolved_ms.is_(None))
             refused = reads_orders.count(conn, s.quarantine, s.quarantine.c.resolved_ms.is_(None))
-        return _platform_menu(account, contradictions, refused)
+            orphans = reads_orders.count(conn, piece, piece.c.outcome == "unexplained", piece.c.scanned_ms.is_not(None))
+        return _platform_menu(account, contradictions, orphans, refused)
 
     def organisation_name(self, account: Account) -> str:
         """What stands beside the mark on the top of his pages."""
@@ -147,7 +148,7 @@ def _merchant_menu(waiting: int) -> list[Entry]:
     ]
 
 
-def _platform_menu(account: Account, contradictions: int, refused: int) -> list[Entry]:
+def _platform_menu(account: Account, contradictions: int, orphans: int, refused: int) -> list[Entry]:
     menu = [
         Entry(path="/platform", zh="概况", en="Overview"),
         Entry(path="/platform/orders", zh="订单", en="Orders"),
@@ -155,6 +156,7 @@ def _platform_menu(account: Account, contradictions: int, refused: int) -> list[
         Entry(path="/platform/trips", zh="退货", en="Returns"),
         Entry(path="/platform/devices", zh="设备", en="Devices"),
         Entry(path="/platform/discrepancies", zh="矛盾", en="Discrepancies", count=contradictions),
+        Entry(path="/platform/orphans", zh="无主标签", en="Unexplained", count=orphans),
         Entry(path="/platform/quarantine", zh="隔离", en="Quarantine", count=refused),
         Entry(path="/platform/ledger", zh="账本", en="Ledger"),
         Entry(path="/platform/merchants", zh="商家", en="Merchants"),

@@ -30,6 +30,7 @@ _TARGETS: Final[dict[type[kinds.FactBody], frozenset[DocumentKind]]] = {
     kinds.RefundVerdict: _RETURNS,
     # The picker's: the wall sorts by them; another route of the same task shows a colleague's purchase (E33).
     kinds.PieceBought: _FLOOR,
+    kinds.PieceAdopted: _FLOOR,
     kinds.PieceUndone: _FLOOR,
     kinds.PriceCorrected: _FLOOR,
     kinds.LabelReprinted: _WAREHOUSE,

@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sync_core.facts import Fact
 
-SCHEMA = 1
-"""The version of this vocabulary; an envelope says with which it was written."""
+SCHEMA = 2
+"""The version of this vocabulary; an envelope says with which it was written. 2 brought `piece.adopted`."""
 
 PRICE_FEN_MAX = 10_000_00
 """No garment of these markets costs ten thousand yuan: a price above is a slip of the finger (E8)."""
@@ -335,6 +335,26 @@ class Person(BaseModel):
     pin_salt: Word
     pin_hash: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     """Hex of scrypt(PIN, salt, n=2**14, r=8, p=1, 32 bytes)."""
+
+
+class PieceAdopted(FactBody):
+    """A label nobody's phone explains is taken as its purchase, by a supervisor: the phone is lost, the bag is here (E29).
+
+    Counts as the purchase of the phone that minted the code. That phone's own `piece.bought`, should it ever arrive, takes its place.
+    """
+
+    KIND = "piece.adopted"
+    SAID_BY = _SERVER
+    SUBJECTS = ("task", "piece", "stall")
+    STEP = Step.BOUGHT
+
+    price_fen: PriceFen
+    """As the label says it, or the supervisor where only the bars could be read."""
+    means: Annotated[Means, Field(strict=False)]
+    bought_by: int = Field(ge=0)
+    """The number of the phone that printed the label."""
+    person: Word
+    """Who carried that phone: the money is of his float."""
 
 
 # --- the server's verdicts ----------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from sync_core.facts import PlacedFact
+from sync_core.facts import PlacedFact, is_server
 from trade import kinds
 from trade.ids import bare_id, first_id, order_of_task
 from trade.reading import State, dump, read_body, said
@@ -92,6 +92,8 @@ def _apply(state: State, piece: str, fact: PlacedFact, body: kinds.FactBody) -> 
     match body:
         case kinds.PieceBought():
             _buy(state, fact, body)
+        case kinds.PieceAdopted():
+            _adopt(state, fact, body)
         case kinds.TaskAssigned():
             state["wanted_by"] = {"task": first_id(fact.subjects, "task"), "order": first_id(fact.subjects, "order")}
         case kinds.PriceCorrected():
@@ -119,16 +121,36 @@ def _apply(state: State, piece: str, fact: PlacedFact, body: kinds.FactBody) -> 
 
 
 def _buy(state: State, fact: PlacedFact, body: kinds.PieceBought) -> None:
-    """A purchase explains the piece wherever it is; the first one said of a code holds."""
-    if state["bought"] is not None:
+    """A purchase explains the piece wherever it is; the first one said of a code holds, the buyer's own word before an adoption."""
+    if state["bought"] is not None and not _is_adopted(state):
         state["losses"].append({**said(fact), "kind": fact.kind, "lost_to": "first_purchase", "todo": "none"})
         return
+    if _is_adopted(state):
+        state["prices"] = [price for price in state["prices"] if price["fact"] != state["bought"]]
     state.update(bought=fact.id, person=fact.person, device=fact.device, at_ms=fact.at_ms)
     state.update(means=body.means.value, late=body.late)
+    _explain(state, fact, body.price_fen)
+
+
+def _adopt(state: State, fact: PlacedFact, body: kinds.PieceAdopted) -> None:
+    """A supervisor vouches for the lost phone (E29); says nothing where the phone itself was heard."""
+    if state["bought"] is not None:
+        return
+    state.update(bought=fact.id, person=body.person, device=body.bought_by, at_ms=fact.at_ms)
+    state.update(means=body.means.value)
+    _explain(state, fact, body.price_fen)
+
+
+def _is_adopted(state: State) -> bool:
+    """Only the server adopts, and a server buys nothing."""
+    return state["bought"] is not None and is_server(int(state["bought"].partition(".")[0]))
+
+
+def _explain(state: State, fact: PlacedFact, price_fen: int) -> None:
     state["stall"] = next((subject for subject in fact.subjects if subject.startswith("stall:")), None)
     if not state["prices"]:
-        state["price_fen"] = body.price_fen
-    state["prices"].insert(0, {**said(fact), "price_fen": body.price_fen})
+        state["price_fen"] = price_fen
+    state["prices"].insert(0, {**said(fact), "price_fen": price_fen})
     if state["swapped_with"] is None and state["home"] is None:
         state["task"] = first_id(fact.subjects, "task") or state["task"]
         state["order"] = order_of_task(state["task"] or "") or state["order"]

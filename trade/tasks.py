@@ -7,7 +7,7 @@ Pure and total. Amounts are whole fen. Rules R40-R43, R46, R49, R80, D1, D7, D9-
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sync_core.facts import PlacedFact
@@ -55,8 +55,9 @@ def fold_task(subject: str, facts: Sequence[PlacedFact]) -> State:
     spoken = [(fact, body) for fact in facts if (body := read_body(fact)) is not None]
     for fact, body in spoken:
         _apply(state, fact, body)
+    joined = _join_adopted(state, spoken)
     _correct_purchases(state, spoken)
-    _choose_keeper(state, spoken)
+    _choose_keeper(state, spoken, joined)
     _apply_swap(state, task, spoken)
     _judge_answers(state)
     state["status"] = _status(state)
@@ -77,6 +78,8 @@ def _apply(state: State, fact: PlacedFact, body: kinds.FactBody) -> None:
                 state["cap_fen"] = max(body.cap_fen, state["cap_fen"])
         case kinds.PieceBought():
             state["purchases"].append(_purchase(fact, body))
+        case kinds.PieceAdopted():
+            state["purchases"].append(_adopted(fact, body))
         case kinds.PieceDrawn():
             state["drawn"] = {**said(fact), "piece": first_id(fact.subjects, "piece")}
         case kinds.StockVerdict():
@@ -127,6 +130,26 @@ def _purchase(fact: PlacedFact, body: kinds.PieceBought) -> State:
     }
 
 
+def _adopted(fact: PlacedFact, body: kinds.PieceAdopted) -> State:
+    """The purchase of a lost phone, as a supervisor vouches for it (E29)."""
+    said_by = {**said(fact), "device": body.bought_by, "person": body.person}
+    return {
+        **said_by, "piece": first_id(fact.subjects, "piece"), "price_fen": body.price_fen, "means": body.means.value,
+        "late": False, "seen_recall": False, "override": False, "undone": False, "outcome": None,
+    }  # fmt: skip
+
+
+def _join_adopted(state: State, spoken: Spoken) -> dict[str, str]:
+    """Drop the adoption of a piece whose phone was heard after all; returns {its fact: the phone's own}, whose verdict it shares."""
+    adopted = {fact.id for fact, body in spoken if isinstance(body, kinds.PieceAdopted)}
+    if not adopted:
+        return {}
+    own = {p["piece"]: p["fact"] for p in state["purchases"] if p["fact"] not in adopted}
+    joined = {p["fact"]: own[p["piece"]] for p in state["purchases"] if p["fact"] in adopted and p["piece"] in own}
+    state["purchases"] = [p for p in state["purchases"] if p["fact"] not in joined]
+    return joined
+
+
 def _correct_purchases(state: State, spoken: Spoken) -> None:
     """Apply undos and corrected prices to the purchases they speak of; only the buyer takes his purchase back."""
     for fact, body in spoken:
@@ -149,12 +172,13 @@ def _verdict(fact: PlacedFact, body: kinds.PurchaseVerdict | kinds.AnswerVerdict
     return {**dump(body), "kind": fact.kind, "fact": fact.id, "about": body.fact}
 
 
-def _choose_keeper(state: State, spoken: Spoken) -> None:
+def _choose_keeper(state: State, spoken: Spoken, joined: Mapping[str, str]) -> None:
     """Set outcomes, keeper and provisional: the verdict's word, else the stock's piece, else the ranking (D10)."""
     outcomes: dict[str, str] = {}
     for verdict in state["verdicts"]:
-        if verdict["kind"] == kinds.PurchaseVerdict.KIND and outcomes.get(verdict["about"]) not in LOSING:
-            outcomes[verdict["about"]] = verdict["outcome"]
+        about = joined.get(verdict["about"], verdict["about"])
+        if verdict["kind"] == kinds.PurchaseVerdict.KIND and outcomes.get(about) not in LOSING:
+            outcomes[about] = verdict["outcome"]
     living = []
     for purchase in state["purchases"]:
         purchase["outcome"] = outcomes.get(purchase["fact"])

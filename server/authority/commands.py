@@ -11,7 +11,7 @@ from server import commands as c
 from server import devices
 from server import schema as s
 from server import schema_trade as st
-from server.authority import answers, closing, daily, dispatch, intake, returns, trips, waybills
+from server.authority import adoption, answers, closing, daily, dispatch, intake, returns, trips, waybills
 from server.authority.batch import PLATFORM, Batch, market_document
 from server.ledger import About
 from server.receivers import purge_keys
@@ -269,6 +269,8 @@ HANDLERS: Final[dict[str, Handler]] = {
     c.RefundDecide.KIND: returns.decide_refund,
     c.DiscrepancyResolve.KIND: resolve_discrepancy,
     c.ParkedRelease.KIND: daily.release_parked,
+    c.OrphanAdopt.KIND: adoption.adopt_orphan,
+    c.TasksHandOver.KIND: dispatch.hand_over,
     c.DayClose.KIND: daily.close_day,
     c.CourierRange.KIND: add_range,
     c.StallListed.KIND: list_stall,

@@ -85,7 +85,14 @@ def on_price_corrected(b: Batch, document: str, fact: PlacedFact) -> None:
         piece=code,
         causes=(f"fact:{fact.id}",),
     )
-    change_fen = body.price_fen - piece.price_fen
+    correct_price(b, document, fact, code, body.price_fen, about)
+
+
+def correct_price(b: Batch, document: str, fact: PlacedFact, code: str, price_fen: int, about: About) -> None:
+    """Book another price of a bought piece: what its stall got, what the merchant pays, what the platform bears."""
+    piece = b.row(st.piece, code)
+    assert piece is not None
+    change_fen = price_fen - piece.price_fen
     b.ledger.pay_stall(
         change_fen,
         means=piece.means,
@@ -94,7 +101,7 @@ def on_price_corrected(b: Batch, document: str, fact: PlacedFact) -> None:
         key=f"repaid:{document}:{fact.id}",
         about=about,
     )
-    b.set(st.piece, code, price_fen=body.price_fen)
+    b.set(st.piece, code, price_fen=price_fen)
     task = b.row(st.task, piece.task)
     order = b.row(st.shop_order, piece.order_id)
     if (
@@ -106,7 +113,7 @@ def on_price_corrected(b: Batch, document: str, fact: PlacedFact) -> None:
         return
     held_fen = b.ledger.open_fen(task.wanted, PRINCIPAL)
     judged = judge_correction(
-        charged_fen=piece.charged_fen, platform_fen=piece.excess_fen, price_fen=body.price_fen, still_held_fen=held_fen
+        charged_fen=piece.charged_fen, platform_fen=piece.excess_fen, price_fen=price_fen, still_held_fen=held_fen
     )
     key = f"correct:{document}:{fact.id}"
     if judged.merchant_fen > 0:

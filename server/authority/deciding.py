@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Final
 
 from server import schema as s
-from server.authority import answers, closing, corrections, purchases, returns, sorting, trips
+from server.authority import adoption, answers, closing, corrections, returns, sorting, trips
 from server.authority.batch import PLATFORM, Batch
 from sync_core.facts import PlacedFact
 from trade import kinds
@@ -17,7 +17,7 @@ from trade import kinds
 Rule = Callable[[Batch, str, PlacedFact], None]
 
 RULES: Final[dict[str, Rule]] = {
-    kinds.PieceBought.KIND: purchases.on_bought,
+    kinds.PieceBought.KIND: adoption.on_bought,
     kinds.PieceUndone.KIND: corrections.on_undone,
     kinds.PriceCorrected.KIND: corrections.on_price_corrected,
     kinds.TaskAnswered.KIND: answers.on_answered,

@@ -79,6 +79,25 @@ def reassign(b: Batch, command: c.TaskReassign) -> dict[str, Any]:
     return {"task": new.id, "document": route}
 
 
+def hand_over(b: Batch, command: c.TasksHandOver) -> dict[str, Any]:
+    """Give all that is still open on one device to another, each as a new attempt: its phone is lost, or its picker went home (E29).
+
+    Raises:
+        RefusedError: `device.same`, `device.not_picker`.
+    """
+    if command.device == command.to:
+        raise RefusedError("device.same", "不能交给同一台设备 / a device cannot take over from itself")
+    t, w = st.task.c, st.wanted.c
+    tasks = b.conn.execute(
+        select(t.id)
+        .join(st.wanted, w.task == t.id)
+        .where(t.device == command.device, w.status.in_(("out", "asked", "answered")), t.status != "ready")
+        .order_by(t.id)
+    ).scalars()
+    moved = [reassign(b, c.TaskReassign(task=task, device=command.to))["task"] for task in list(tasks)]
+    return {"tasks": len(moved)}
+
+
 def need_task(b: Batch, task: str) -> Row[Any]:
     """Return a task's row.
 

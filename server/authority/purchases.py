@@ -14,6 +14,7 @@ from typing import Any, Final, assert_never
 
 from sqlalchemy import Row, select, update
 
+from server import schema as s
 from server import schema_trade as st
 from server.authority.answers import freeze
 from server.authority.batch import PLATFORM, Batch, body_of, warehouse_document
@@ -22,8 +23,9 @@ from server.authority.shelving import settle_arrival
 from server.authority.words import CLOSED_BECAUSE
 from server.ledger import PRINCIPAL, About
 from sync_core.errors import RefusedError
-from sync_core.facts import PlacedFact
+from sync_core.facts import PlacedFact, is_server
 from trade import kinds
+from trade.carry import document_kind
 from trade.conflicts import (
     CLOSING,
     ClosedSeen,
@@ -63,7 +65,10 @@ def on_bought(b: Batch, document: str, fact: PlacedFact) -> None:
             code=code,
         )
         return
-    _keep_piece(b, fact, body, code, task, stall_id, known)
+    keep_piece(
+        b, fact, code, task, stall_id, known, price_fen=body.price_fen, means=body.means.value, device=fact.device,
+        person=fact.person,
+    )  # fmt: skip
     b.ledger.pay_stall(
         body.price_fen, means=body.means.value, person=fact.person, stall_id=stall_id, key=f"paid:{code}",
         about=About(task=task.id if task is not None else "", piece=code, causes=(f"fact:{fact.id}",)),
@@ -108,8 +113,27 @@ def decide_purchase(b: Batch, document: str, fact_id: str, code: str, task: Row[
     fact = verdict.about(f"task:{task.id}", f"piece:{code}")
     warehouse = warehouse_document(order.warehouse) if order.warehouse else None
     if lost is None:
-        b.say_to([document, warehouse], fact)
+        b.say_to([document, warehouse, *_route_of(b, document, task)], fact)
     _carry_out(b, decision, verdict, code, task, wanted, order, fact_id)
+
+
+def keep_piece(
+    b: Batch, fact: PlacedFact, code: str, task: Row[Any] | None, stall_id: str, known: Row[Any] | None, *,
+    price_fen: int, means: str, device: int, person: str,
+) -> None:  # fmt: skip
+    """Write down a piece that was bought; `known` is its row when it was scanned in before."""
+    order = None if task is None else b.row(st.shop_order, task.order_id)
+    values: dict[str, Any] = {
+        "wanted": None if task is None else task.wanted, "task": None if task is None else task.id,
+        "order_id": None if task is None else task.order_id, "merchant": "" if order is None else order.merchant,
+        "stall_id": stall_id, "style": "" if task is None else task.style, "colour": "" if task is None else task.colour,
+        "size": "" if task is None else task.size, "price_fen": price_fen, "means": means, "device": device,
+        "person": person, "bought_ms": fact.at_ms, "bought_fact": fact.id,
+    }  # fmt: skip
+    if known is None:
+        b.add(st.piece, code=code, owner=PLATFORM, place="with_picker", **values)
+    else:
+        b.set(st.piece, code, **values)
 
 
 def serve_want(b: Batch, wanted: Row[Any], code: str) -> None:
@@ -133,27 +157,22 @@ def serve_want(b: Batch, wanted: Row[Any], code: str) -> None:
 # --- below ------------------------------------------------------------------------------------------------------------------
 
 
-def _keep_piece(
-    b: Batch,
-    fact: PlacedFact,
-    body: kinds.PieceBought,
-    code: str,
-    task: Row[Any] | None,
-    stall_id: str,
-    known: Row[Any] | None,
-) -> None:
-    order = None if task is None else b.row(st.shop_order, task.order_id)
-    values: dict[str, Any] = {
-        "wanted": None if task is None else task.wanted, "task": None if task is None else task.id,
-        "order_id": None if task is None else task.order_id, "merchant": "" if order is None else order.merchant,
-        "stall_id": stall_id, "style": "" if task is None else task.style, "colour": "" if task is None else task.colour,
-        "size": "" if task is None else task.size, "price_fen": body.price_fen, "means": body.means.value, "device": fact.device,
-        "person": fact.person, "bought_ms": fact.at_ms, "bought_fact": fact.id,
-    }  # fmt: skip
-    if known is None:
-        b.add(st.piece, code=code, owner=PLATFORM, place="with_picker", **values)
-    else:
-        b.set(st.piece, code, **values)
+def _route_of(b: Batch, document: str, task: Row[Any]) -> list[str]:
+    """The task's own route, while it is open, when its purchase was said elsewhere: an adoption stands in the warehouse's document."""
+    if task.document is None or document_kind(document) != "warehouse":
+        return []
+    route = b.row(s.document, task.document)
+    return [task.document] if route is not None and route.closed_ms is None else []
+
+
+def _adopted_in(b: Batch, pieces: Sequence[Row[Any]]) -> list[str]:
+    """The documents in which a supervisor adopted some of these pieces (E29)."""
+    f = s.fact.c
+    ids = [piece.bought_fact for piece in pieces if is_server(int(piece.bought_fact.partition(".")[0]))]
+    if not ids:
+        return []
+    where = (f.id.in_(ids), f.kind == kinds.PieceAdopted.KIND, f.carried == 0)
+    return list(b.conn.execute(select(f.document).where(*where).order_by(f.n)).scalars())
 
 
 def _as_judged(verdict: kinds.PurchaseVerdict, code: str) -> PurchaseDecision:
@@ -197,7 +216,8 @@ def _build_want(
     recall_id: str | None = None
     keeper: str | None = None
     qualified = f"{fact_id}.0"
-    documents = dict.fromkeys([document, *(row.document for row in attempts if row.document)])
+    routes = [row.document for row in attempts if row.document]
+    documents = dict.fromkeys([document, *routes, *_adopted_in(b, pieces)])
     for number, name in enumerate(documents):
         facts: list[PlacedFact] = []
         for attempt in attempts:
@@ -205,7 +225,7 @@ def _build_want(
         named = [replace(fact, id=f"{fact.id}.{number}") for fact in {fact.id: fact for fact in facts}.values()]
         known |= known_pairs([fact for fact in named if fact.kind in _RANKED])
         for plain, fact in zip({fact.id: fact for fact in facts}.values(), named, strict=True):
-            if fact.kind == kinds.PieceBought.KIND:
+            if fact.kind in _PURCHASES:
                 code = first_id(fact.subjects, "piece") or ""
                 piece = b.row(st.piece, code)
                 if piece is None or piece.bought_fact != plain.id:
@@ -246,7 +266,9 @@ def _lonely_want(b: Batch, piece: Row[Any], wanted: Row[Any], task: Row[Any], or
     )
 
 
+_PURCHASES = frozenset({kinds.PieceBought.KIND, kinds.PieceAdopted.KIND})
 _RANKED = frozenset({kinds.PieceBought.KIND, kinds.TaskRecalled.KIND})
+"""What an adoption's author knew says nothing about the lost phone: it ranks by device and id alone."""
 
 
 def _purchase(fact: PlacedFact, piece: Row[Any], wanted: Row[Any], attempts: Sequence[Row[Any]]) -> Purchase:
@@ -254,9 +276,9 @@ def _purchase(fact: PlacedFact, piece: Row[Any], wanted: Row[Any], attempts: Seq
     return Purchase(
         fact=fact.id,
         piece=piece.code,
-        device=fact.device,
+        device=piece.device,
         price_fen=piece.price_fen,
-        assigned=current is not None and current.device == fact.device,
+        assigned=current is not None and current.device == piece.device,
         seen_recall=bool(fact.body.get("seen_recall", False)),
         undone=piece.place == "undone",
     )

@@ -15,6 +15,7 @@ from sqlalchemy import select, update
 from server import commands as c
 from server import schema as s
 from server import schema_trade as st
+from server.authority.adoption import on_adopted
 from server.authority.batch import PLATFORM, Batch, body_of
 from server.authority.closing import close_order
 from server.authority.purchases import RECOVERED
@@ -41,6 +42,8 @@ def take_back(b: Batch, document: str, fact: PlacedFact) -> None:
     match body_of(fact):
         case kinds.PurchaseVerdict() as verdict:
             _purchase_was_judged(b, document, fact, verdict)
+        case kinds.PieceAdopted():
+            on_adopted(b, document, fact)
         case kinds.TaskAssigned() as assigned:
             _task_is_out(b, document, fact, assigned)
         case kinds.WaybillObtained() as waybill:

@@ -8,6 +8,14 @@ Words = tuple[str, str]
 """Chinese, English."""
 
 DISCREPANCIES: Final[dict[str, Words]] = {
+    "adopted_differs": (
+        "手机后来说的与认领的不一致（件 {code}），请核对任务和账目",
+        "the lost phone's own word differs from what was adopted (piece {code}): check its task and postings",
+    ),
+    "adopted_spoke": (
+        "认领过的件 {code}，原手机后来交了记录；原裁定不变",
+        "the phone of the adopted piece {code} spoke after all; the verdict stands",
+    ),
     "authority_failed": (
         "系统处理这条记录时出错，需要技术人员",
         "the authority failed on this envelope: {error}",

@@ -127,6 +127,27 @@ async def resolve(asking: Platform, discrepancy: int, note: Typed) -> Response:
     return await asking.follow(command, "/platform/discrepancies")
 
 
+@router.get("/orphans")
+def orphans(asking: Platform) -> Response:
+    """Labels scanned in that no phone explains (E12, E29)."""
+    with asking.serving.store.reading() as conn:
+        found = reads_platform.orphans(conn)
+        people = reads_platform.people(conn)
+    return asking.show("platform/orphans.html", orphans=found, people=people)
+
+
+@router.post("/orphans/{piece}/adopt")
+async def adopt(
+    asking: Platform, piece: str, price: Typed = "", task: Typed = "", means: Typed = "cash", person: Typed = ""
+) -> Response:
+    """Its phone is lost: take the label's word for the purchase (E29)."""
+    command = make(
+        commands.OrphanAdopt, piece=plain(piece), task=plain(task) or None, means=plain(means), person=plain(person) or None,
+        price_fen=read_yuan(price, fen_max=PRICE_FEN_MAX, fen_min=1) if price.strip() else None,
+    )  # fmt: skip
+    return await asking.follow(command, "/platform/orphans")
+
+
 @router.get("/quarantine")
 def quarantine(asking: Platform, page: int = 1) -> Response:
     """What devices sent and the hub could not take; kept, with its code."""

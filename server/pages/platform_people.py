@@ -74,6 +74,13 @@ async def write_off(asking: Platform, number: int) -> Response:
     return await asking.follow(make(commands.DeviceWriteOff, device=number), "/platform/devices")
 
 
+@router.post("/devices/{number}/hand-over")
+async def hand_over(asking: Platform, number: int, to: Typed) -> Response:
+    """Another phone takes over all that is out on this one (D4, E29)."""
+    command = make(commands.TasksHandOver, device=number, to=read_count(to, at_most=99_999))
+    return await asking.follow(command, "/platform/devices")
+
+
 @router.post("/devices/{number}/allowance")
 async def allowance(asking: Platform, number: int, per_piece: Typed, per_day: Typed) -> Response:
     """How far it may go above a cap (D7)."""

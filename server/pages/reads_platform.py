@@ -81,6 +81,25 @@ def devices(
     return found
 
 
+def orphans(conn: Connection) -> list[Row]:
+    """Return the pieces in the house that no phone explains, the oldest first, each with the phone that printed its label."""
+    p = st.piece.c
+    found = rows(
+        conn,
+        select(st.piece)
+        .where(p.outcome == "unexplained", p.scanned_ms.is_not(None))
+        .order_by(p.scanned_ms, p.code)
+        .limit(PAGE_ROWS),
+    )
+    for one in found:
+        number = int(one["code"][:5])
+        phone = first(conn, select(s.device).where(s.device.c.number == number))
+        one["phone"], one["phone_name"] = number, phone["name"] if phone else ""
+        one["people"] = json.loads(phone["people"]) if phone else []
+        one["phone_ended"] = phone is None or phone["revoked_ms"] is not None
+    return found
+
+
 def devices_behind(conn: Connection, now_ms: int) -> int:
     """Return how many living devices were not seen for ten minutes (R17)."""
     column = s.device.c

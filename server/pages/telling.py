@@ -47,6 +47,8 @@ def tell_fact(kind: str, body: Mapping[str, Any], lang: str) -> str:
             parts += [t("过了期限才买", "bought late")] if body.get("late") else []
             parts += [t("手机上已有召回", "the recall was on the phone")] if body.get("seen_recall") else []
             parts += [t("用了超价额度", "by the allowance")] if body.get("override") else []
+        case "piece.adopted":
+            parts = [money("price_fen"), known(words.MEANS, "means"), text("person")]
         case "task.asked" | "task.bounced" | "piece.price_corrected":
             parts = [
                 t("档口要 ", "the stall wants ") + money("price_fen")

@@ -211,6 +211,7 @@ KIND: Mapping[str, Word] = {
     "verdict.stock": Word("裁定：库存", "verdict on the stock"),
     "verdict.refund": Word("裁定：退款", "verdict on the refund"),
     "piece.bought": Word("拿到货", "bought"),
+    "piece.adopted": Word("按标签认领", "adopted by its label"),
     "piece.undone": Word("撤销购买", "purchase undone"),
     "piece.price_corrected": Word("更正价格", "price corrected"),
     "piece.label_reprinted": Word("补打标签", "label reprinted"),
@@ -263,6 +264,9 @@ DONE: Mapping[str, Word] = {
     "person.create": Word("人员已保存。", "The person was saved."),
     "device.code": Word("登记码已生成。", "The code was made."),
     "device.revoke": Word("设备已停用。", "The device was revoked."),
+    "orphan.adopt": Word("已按标签认领这件。", "The piece was adopted by its label."),
+    "tasks.hand_over": Word("任务已转交。", "The tasks were handed over."),
+    "parked.release": Word("停用后交来的已放行。", "What it delivered counts now."),
     "device.write_off": Word("设备已核销。", "The device was written off."),
     "device.allowance": Word("超价额度已设定。", "The allowance was set."),
     "device.cells": Word("格口已设定。", "The cells were set."),
@@ -292,7 +296,7 @@ def done_detail(kind: str, outcome: Mapping[str, object]) -> Word:
         case "topup" if number("orders_gone_on"):
             count = number("orders_gone_on")
             return Word(f"{count} 单等钱的订单已放行。", f" {count} orders that waited for money go on.")
-        case "routes.assign":
+        case "routes.assign" | "tasks.hand_over":
             count = number("tasks")
             return Word(f"共 {count} 件。", f" {count} pieces in all.")
         case "order.close" if number("pieces_out"):

@@ -16,7 +16,7 @@ MERCHANT_PAGES = (
 )  # fmt: skip
 PLATFORM_PAGES = (
     "/platform", "/platform/orders", "/platform/routes", "/platform/trips", "/platform/devices", "/platform/discrepancies",
-    "/platform/discrepancies?all=yes", "/platform/quarantine", "/platform/ledger", "/platform/ledger?account=outside",
+    "/platform/discrepancies?all=yes", "/platform/orphans", "/platform/quarantine", "/platform/ledger", "/platform/ledger?account=outside",
     "/platform/merchants", "/platform/merchants/M1/wallet", "/platform/merchants/M1/wallet.csv", "/platform/stalls",
     "/platform/couriers", "/platform/people", "/platform/notices", "/platform/import", "/me",
 )  # fmt: skip
