@@ -54,6 +54,14 @@ def next_step(envelopes: int, seconds: float) -> int:
     return min(high, envelopes * 2) if seconds < STEP_SECONDS / 3 else envelopes
 
 
+def words_of(error: BaseException) -> str:
+    """Return what an exception says; its type alone when even its words fail, so that no error ends the writer (P2)."""
+    try:
+        return str(error) or type(error).__name__
+    except Exception:  # noqa: BLE001 - whatever an exception's own words raise
+        return type(error).__name__
+
+
 class Writer:
     """The writer thread. `on_commit(document, heads)` is called on the event loop for every document that grew."""
 
@@ -131,7 +139,7 @@ class Writer:
                 outcomes = commit_batch(self._store, [submission for submission, _ in batch])
         except Exception as error:
             log.exception("the commit failed")
-            self.failure = str(error)
+            self.failure = words_of(error)
             self._store.appended.clear()
             for _, future in batch:
                 future.set_exception(OSError("the server could not commit"))
@@ -162,7 +170,7 @@ class Writer:
                 more = self._authority.run_batch(self._now_ms(), envelopes_max=self._step_envelopes)
             except Exception as error:
                 log.exception("the authority failed")
-                self.failure = str(error)
+                self.failure = words_of(error)
                 self._store.appended.clear()
                 return
             self._step_envelopes = next_step(self._step_envelopes, time.monotonic() - started)

@@ -10,6 +10,7 @@ file of 2 MiB is given up first (about 4,000 more actions) and laid down again a
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import shutil
 import sqlite3
@@ -32,6 +33,9 @@ _ROOM_BYTES_MIN: Final = 16 * 1024 * 1024
 
 LOOK_PAUSE_S: Final = 0.1
 LOOK_AGAIN_S: Final = 5.0
+FAULT_PAUSE_S: Final = 1.0
+
+log = logging.getLogger("nahuo.node")
 
 State = dict[str, Any]
 
@@ -205,7 +209,7 @@ class Node:
         """Keep link, printers and background work going until cancelled; a fault of one never stops another or a pick."""
         self.lay_ballast()
         workers = [self.link.run, self.printers.run, self._look_after_change, *self.background]
-        tasks = [asyncio.create_task(worker()) for worker in workers]
+        tasks = [asyncio.create_task(_keep_going(worker)) for worker in workers]
         try:
             await asyncio.gather(*tasks)
         finally:
@@ -233,6 +237,17 @@ class Node:
     def close(self) -> None:
         """Close the replica; what was committed is on the disk already."""
         self.replica.close()
+
+
+async def _keep_going(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run one worker; after a fault of ours it starts again, so that nothing waits for it until somebody restarts the phone (P2)."""
+    while True:
+        try:
+            await work()
+            return
+        except Exception:
+            log.exception("%s broke on a fault of its own", getattr(work, "__qualname__", work))
+            await asyncio.sleep(FAULT_PAUSE_S)
 
 
 def drop_ballast(folder: Path) -> bool:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from pathlib import Path
 
 import pytest
 
 from clients.field.main import run
+from clients.runtime import node
 from clients.runtime.node import BALLAST, BALLAST_BYTES
 from clients.runtime.serve import Launch, open_listener
 from clients.runtime.web import Done, Form, Frame
@@ -63,3 +65,33 @@ def test_a_code_that_cannot_be_redeemed_ends_with_plain_words(
 ) -> None:
     assert run(Launch(data=tmp_path, server="http://127.0.0.1:9", enroll="ABCD")) == 1
     assert "cannot be reached" in capsys.readouterr().err
+
+
+async def test_p2_a_worker_that_breaks_starts_again_and_stops_no_other(
+    field: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(node, "FAULT_PAUSE_S", 0.0)
+    runs = 0
+    again, other = asyncio.Event(), asyncio.Event()
+
+    async def broken() -> None:
+        nonlocal runs
+        runs += 1
+        if runs < 3:
+            raise KeyError("a bug of ours")
+        again.set()
+        await asyncio.Event().wait()
+
+    async def steady() -> None:
+        await again.wait()
+        other.set()
+        await asyncio.Event().wait()
+
+    field.node.background += [broken, steady]
+    running = asyncio.create_task(field.node.run())
+    async with asyncio.timeout(10):
+        await other.wait()
+    assert not running.done()
+    running.cancel()
+    await asyncio.wait([running], timeout=10)
+    assert running.done()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ from server import schema as s
 from server.store import Store, open_store
 from server.writer import STEP_ENVELOPES, STEP_SECONDS, Writer, next_step
 from sync_core.gate import Run
-from sync_core.hub import Submission
+from sync_core.hub import LogRow, Submission
 
 DOCUMENT = "warehouse/main/1"
 DEVICE = 101
@@ -96,3 +96,36 @@ async def test_a_socket_that_ends_while_its_envelope_commits_stops_nobody(store:
     writer.start(asyncio.get_running_loop())
     assert (await last).heads == {DEVICE: 2}
     await asyncio.to_thread(writer.stop)
+
+
+class Unspeakable(Exception):
+    """An exception that cannot even be put into words."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+async def test_p2_an_error_nobody_can_put_into_words_wedges_neither_the_writer_nor_its_stop(
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    real = store.append
+    broken = 2
+
+    def append(document: str, rows: Sequence[LogRow]) -> None:
+        nonlocal broken
+        broken -= 1
+        if broken >= 0:
+            raise Unspeakable
+        real(document, rows)
+
+    monkeypatch.setattr(store, "append", append)
+    writer = Writer(store, Counting(store), now_ms=lambda: 1, on_commit=lambda document, heads: None)
+    writer.start(asyncio.get_running_loop())
+    first, second = submissions(2)
+    for _ in range(2):
+        with pytest.raises(OSError, match="could not commit"):
+            await asyncio.wait_for(writer.submit(first), 10)
+        assert writer.failure == "Unspeakable"
+    assert (await asyncio.wait_for(writer.submit(first), 10)).heads == {DEVICE: 1}
+    assert (await asyncio.wait_for(writer.submit(second), 10)).heads == {DEVICE: 2}
+    await asyncio.wait_for(asyncio.to_thread(writer.stop), 10)

@@ -9,7 +9,7 @@ import pytest
 
 from sync_core import gate, limits, session, wire
 from sync_core.errors import MalformedError
-from sync_core.facts import Fact, encode_payload
+from sync_core.facts import Envelope, Fact, decode_payload, encode_payload
 from sync_core.gate import Head, Run
 from sync_core.hub import Connection, Hub, Submission, commit_batch
 from sync_core.session import READ_WRITE, Received, Session, Side
@@ -191,11 +191,11 @@ def test_p21_the_largest_whole_number_travels_exactly(pair: Pair) -> None:
     pair.device.committed(DOCUMENT, pair.replica.state_vector(DOCUMENT))
     pair.settle()
     (row,) = pair.log.rows[DOCUMENT][700]
-    assert gate.decode_payload(row.stored[gate.HEADER_BYTES :]).facts[0].body["n"] == largest
+    assert decode_payload(row.stored[gate.HEADER_BYTES :]).facts[0].body["n"] == largest
 
 
-def _said(fact: Fact) -> gate.Envelope:
-    return gate.Envelope(device=700, seq=1, person="ann", at_ms=1, schema=1, basis={}, facts=(fact,))
+def _said(fact: Fact) -> Envelope:
+    return Envelope(device=700, seq=1, person="ann", at_ms=1, schema=1, basis={}, facts=(fact,))
 
 
 def test_p26_a_device_that_has_everything_fetches_nothing_after_a_restart(pair: Pair) -> None:
@@ -204,7 +204,8 @@ def test_p26_a_device_that_has_everything_fetches_nothing_after_a_restart(pair: 
     pair.settle()
     for _ in range(3):
         pair.connect()
-        up, down = [], []
+        up: list[bytes] = []
+        down: list[bytes] = []
         for _ in range(20):
             more_up, more_down = pair.device_frames(), pair.hub_frames()
             if not more_up and not more_down:
@@ -215,10 +216,8 @@ def test_p26_a_device_that_has_everything_fetches_nothing_after_a_restart(pair: 
                 pair.to_hub(frame)
             for frame in more_down:
                 pair.to_device(frame)
-        updates = [
-            frame for data in up + down if isinstance(frame := wire.decode_frame(data), wire.Update)
-        ]  # fmt: skip
-        assert {frame.update for frame in updates} == {gate.EMPTY_UPDATE}
+        frames = [wire.decode_frame(data) for data in up + down]
+        assert {frame.update for frame in frames if isinstance(frame, wire.Update)} == {gate.EMPTY_UPDATE}
         assert len(up) + len(down) <= 2 * 7
 
 

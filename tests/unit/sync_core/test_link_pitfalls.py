@@ -1,0 +1,208 @@
+"""The real link over a real socket, against a hub that breaks in the ways other engines did not outlive (docs/pitfalls.md)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from websockets.asyncio.server import ServerConnection, serve
+
+from sync_core import limits, session, wire
+from sync_core.errors import RetryableError
+from sync_core.hub import Submission, commit_batch, refusal_message
+from sync_core.link import Link, Phase
+from sync_core.replica import Replica
+from sync_core.session import READ_WRITE, Session, Side
+from tests.toy import DOCUMENT, MemoryLog, chain, enrolled, opened, put
+
+DEADLINE_S = 10.0
+
+
+class Hub:
+    """A hub over a MemoryLog on a real socket. `break_at` may drop the connection when an update comes, before it is committed."""
+
+    def __init__(self, log: MemoryLog, break_at: Callable[[int], bool]) -> None:
+        self.log = log
+        self.updates = 0
+        self.connections = 0
+        self._break_at = break_at
+
+    async def serve(self, socket: ServerConnection) -> None:
+        """One connection."""
+        self.connections += 1
+        talk = Session(Side.HUB, now_ms=0)
+        async for message in socket:
+            assert isinstance(message, bytes)
+            for event in talk.receive(message, now_ms=0):
+                if not self._take(talk, event):
+                    socket.transport.abort()
+                    return
+            for document, have in talk.wanted():
+                talk.offer(document, self.log.read_missing(document, have, bytes_max=limits.UPDATE_BYTES_MAX))
+            for frame in talk.take_frames():
+                await socket.send(frame)
+
+    def _take(self, talk: Session, event: session.Event) -> bool:
+        match event:
+            case session.AuthAsked(document=document):
+                later = talk.grant(document, scope=READ_WRITE, local=self.log.read_vector(document), now_ms=0)
+                return all(self._take(talk, one) for one in later)
+            case session.Received(document=document, runs=runs):
+                if runs:
+                    self.updates += 1
+                    if self._break_at(self.updates):
+                        return False
+                submission = Submission(document=document, runs=runs, sent_by=700, received_ms=1)
+                outcome = commit_batch(self.log, [submission])[0]
+                refusal = None if outcome.refusal is None else refusal_message(document, outcome.refusal)
+                talk.settle(document, heads=outcome.heads, applied=outcome.applied, refusal=refusal)
+            case _:
+                pass
+        return True
+
+
+@pytest.fixture
+async def replica(tmp_path: Path) -> AsyncIterator[Replica]:
+    replica = enrolled(tmp_path / "replica.db", 700, synchronous="OFF")
+    replica.admit(DOCUMENT, [chain(0, DOCUMENT, [[opened(700)]])])
+    yield replica
+    replica.close()
+
+
+def hub_log() -> MemoryLog:
+    log = MemoryLog([700])
+    opening = Submission(document=DOCUMENT, runs=(chain(0, DOCUMENT, [[opened(700)]]),), sent_by=0, received_ms=0)
+    commit_batch(log, [opening])
+    return log
+
+
+@asynccontextmanager
+async def linked(replica: Replica, hub: Hub, *, token: Callable[[], str] = lambda: "t") -> AsyncIterator[Link]:
+    async def fetch() -> str:
+        return token()
+
+    async def renumber() -> None:
+        raise AssertionError("nobody is a copy here")
+
+    async with serve(hub.serve, "127.0.0.1", 0, compression=None) as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        link = Link(
+            replica, f"ws://127.0.0.1:{port}", token=fetch, documents=lambda: [DOCUMENT], renumber=renumber, schema=1
+        )
+        running = asyncio.create_task(link.run())
+        try:
+            yield link
+        finally:
+            running.cancel()
+            await asyncio.wait([running])
+
+
+async def until(holds: Callable[[], bool], link: Link) -> None:
+    """Wait for something the link or the replica will tell."""
+    changed = asyncio.Event()
+    link.on_change.append(changed.set)
+    async with asyncio.timeout(DEADLINE_S):
+        while not holds():
+            changed.clear()
+            await changed.wait()
+
+
+async def test_p1_an_upload_that_failed_is_tried_again_without_another_write(replica: Replica) -> None:
+    for n in range(5):
+        replica.act(DOCUMENT, [put(n)], person="ann", at_ms=n)
+    hub = Hub(hub_log(), lambda updates: updates <= 2)
+    async with linked(replica, hub) as link:
+        await until(lambda: replica.waiting().actions == 0, link)
+    assert hub.connections >= 3
+    assert hub.log.read_vector(DOCUMENT)[700] == 5
+
+
+async def test_p1_a_token_that_could_not_be_fetched_is_asked_for_again(replica: Replica) -> None:
+    replica.act(DOCUMENT, [put(1)], person="ann", at_ms=1)
+    asked = 0
+
+    def token() -> str:
+        nonlocal asked
+        asked += 1
+        if asked < 3:
+            raise RetryableError("no signal")
+        return "t"
+
+    hub = Hub(hub_log(), lambda updates: False)
+    async with linked(replica, hub, token=token) as link:
+        await until(lambda: replica.waiting().actions == 0, link)
+    assert asked == 3
+
+
+class Unspeakable(Exception):
+    """An exception that cannot even be put into words."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+async def test_p2_an_error_nobody_can_put_into_words_wedges_neither_the_link_nor_its_end(replica: Replica) -> None:
+    replica.act(DOCUMENT, [put(1)], person="ann", at_ms=1)
+    asked = 0
+
+    def token() -> str:
+        nonlocal asked
+        asked += 1
+        if asked < 3:
+            raise Unspeakable
+        return "t"
+
+    hub = Hub(hub_log(), lambda updates: False)
+    async with linked(replica, hub, token=token) as link:
+        await until(lambda: replica.waiting().actions == 0, link)
+        assert link.status.phase is Phase.LIVE
+
+
+async def test_p26_a_refused_device_asks_once_a_connection_and_waits_longer_each_time(replica: Replica) -> None:
+    replica.act(DOCUMENT, [put(1)], person="ann", at_ms=1)
+    log = hub_log()
+    commit_batch(
+        log,
+        [Submission(document=DOCUMENT, runs=(chain(700, DOCUMENT, [[put(9)], [put(8)]]),), sent_by=700, received_ms=0)],
+    )
+    hub = Hub(log, lambda updates: False)
+    frames = 0
+    real = wire.decode_frame
+
+    def counting(data: bytes) -> wire.Frame:
+        nonlocal frames
+        frames += 1
+        return real(data)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wire, "decode_frame", counting)
+        renumbered = asyncio.Event()
+
+        async def renumber() -> None:
+            renumbered.set()
+            raise RetryableError("the server gives no number now")
+
+        async with serve(hub.serve, "127.0.0.1", 0, compression=None) as server:
+            port = next(iter(server.sockets)).getsockname()[1]
+            link = Link(
+                replica,
+                f"ws://127.0.0.1:{port}",
+                token=_token,
+                documents=lambda: [DOCUMENT],
+                renumber=renumber,
+                schema=1,
+            )
+            running = asyncio.create_task(link.run())
+            async with asyncio.timeout(DEADLINE_S):
+                await renumbered.wait()
+            running.cancel()
+            await asyncio.wait([running])
+    assert frames < 20
+    assert replica.waiting().actions == 1
+
+
+async def _token() -> str:
+    return "t"
