@@ -21,7 +21,9 @@ from proof.report import Part, Size, lines, machine, page, read_part, write_part
 ROOT: Final = Path(__file__).resolve().parents[1]
 PAGE: Final = ROOT / "docs" / "proof.md"
 
-PARTS: Final[dict[str, str]] = {}
+PARTS: Final[dict[str, str]] = {
+    "ledger": "proof.ledger",
+}
 """{name: module}, in the order they run. Each module has `prove(size, folder) -> Part`; `folder` is empty and its own."""
 
 Prove = Callable[[Size, Path], Part]

@@ -98,8 +98,11 @@ def recount(conn: Connection) -> Recount:
     faults: list[str] = []
     balances: dict[str, int] = defaultdict(int)
     before, expected_id, lowest_fen, postings = EMPTY_DIGEST, 1, 0, 0
-    for row, lines in _entries(conn):
+    for row, numbered in _entries(conn):
+        lines = [(name, amount) for _, name, amount in numbered]
         postings += len(lines)
+        if [number for number, _, _ in numbered] != list(range(1, len(lines) + 1)):
+            faults.append(f"entry {row['id']}: its lines do not count 1, 2, 3…")
         if row["id"] != expected_id:
             faults.append(f"entry {expected_id} is missing")
             expected_id = row["id"]
@@ -148,9 +151,9 @@ def _recount_holds(conn: Connection, balances: dict[str, int]) -> list[str]:
     return faults
 
 
-def _entries(conn: Connection) -> Iterator[tuple[dict[str, Any], list[tuple[str, int]]]]:
-    by_entry: dict[int, list[tuple[str, int]]] = defaultdict(list)
+def _entries(conn: Connection) -> Iterator[tuple[dict[str, Any], list[tuple[int, str, int]]]]:
+    by_entry: dict[int, list[tuple[int, str, int]]] = defaultdict(list)
     for row in conn.execute(select(s.posting).order_by(s.posting.c.entry, s.posting.c.line)):
-        by_entry[row.entry].append((row.account, row.amount_fen))
+        by_entry[row.entry].append((row.line, row.account, row.amount_fen))
     for row in conn.execute(select(s.entry).order_by(s.entry.c.id)):
         yield dict(row._mapping), by_entry.get(row.id, [])
