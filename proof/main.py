@@ -23,6 +23,8 @@ PAGE: Final = ROOT / "docs" / "proof.md"
 
 PARTS: Final[dict[str, str]] = {
     "ledger": "proof.ledger",
+    "kills": "proof.kills",
+    "power": "proof.power",
 }
 """{name: module}, in the order they run. Each module has `prove(size, folder) -> Part`; `folder` is empty and its own."""
 

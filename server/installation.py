@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from server.rows import get_meta, insert_once, set_meta
 from server.store import Store, open_store
 from sync_core import limits
 from sync_core.errors import IncompatibleError
+from sync_core.files import write_durably
 from sync_core.identity import Ed25519Signer, open_signer
 
 DATABASE = "nahuo.db"
@@ -80,7 +80,7 @@ def open_server(
             token, digest = token or secrets.token_hex(32), digest
             if digest is None:
                 digest = hashlib.sha256(token.encode()).hexdigest()
-                _write_private(data / TOKEN, token)
+                write_durably(data / TOKEN, token.encode())
             set_meta(conn, "install_digest", digest)
         if restored:
             number += 1
@@ -127,13 +127,3 @@ def _read_token(path: Path) -> tuple[str | None, str | None]:
     except FileNotFoundError:
         return None, None
     return token, hashlib.sha256(token.encode()).hexdigest()
-
-
-def _write_private(path: Path, text: str) -> None:
-    partial = path.with_suffix(".new")
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)

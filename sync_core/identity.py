@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from sync_core.errors import CorruptError
+from sync_core.files import write_durably
 
 
 class Signer(Protocol):
@@ -57,13 +58,7 @@ def open_signer(path: Path) -> Ed25519Signer:
         seed = path.read_bytes()
     except FileNotFoundError:
         seed = os.urandom(32)
-        partial = path.with_suffix(".new")
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(seed)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
+        write_durably(path, seed)
     if len(seed) != 32:
         raise CorruptError(
             f"{path.name} is not a key of 32 bytes: restore it from where it was kept, or enrol this device again"

@@ -12,7 +12,6 @@ A copy of the files on another phone, or an old backup, is known by the install 
 from __future__ import annotations
 
 import fcntl
-import os
 import secrets
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
@@ -37,6 +36,7 @@ from sync_core.facts import (
     fact_id,
     is_server,
 )
+from sync_core.files import write_durably
 from sync_core.fold import Trade
 from sync_core.gate import Refusal, Run
 from sync_core.identity import Signer, Verifier
@@ -418,12 +418,7 @@ class Replica(ReplicaStore):
 
     def _write_install_token(self) -> None:
         token = secrets.token_hex(16)
-        partial = self._install_token_path.with_suffix(".new")
-        with open(partial, "w") as file:
-            file.write(token)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(self._install_token_path)
+        write_durably(self._install_token_path, token.encode())
         self.set_setting("install_token", token)
 
 
