@@ -25,6 +25,7 @@ PARTS: Final[dict[str, str]] = {
     "ledger": "proof.ledger",
     "kills": "proof.kills",
     "power": "proof.power",
+    "privacy": "proof.privacy",
 }
 """{name: module}, in the order they run. Each module has `prove(size, folder) -> Part`; `folder` is empty and its own."""
 

@@ -17,6 +17,7 @@ from sqlalchemy import insert, select
 from server import schema as s
 from server.store import Store
 from sync_core.errors import RefusedError
+from sync_core.facts import canonical_json
 from trade.kinds import Day, PriceFen, Text, Word
 
 AmountFen = Annotated[int, Field(ge=0, le=100_000_000_00)]
@@ -32,6 +33,8 @@ class Command(BaseModel):
     KIND: ClassVar[str]
     PLATFORM_ONLY: ClassVar[bool] = True
     """Only the platform's people may give it; the others also a merchant, about his own."""
+    PRIVATE: ClassVar[tuple[str, ...]] = ()
+    """Fields with buyers' data: once the command is done its row keeps their digest only (D18)."""
 
 
 class MerchantCreate(Command):
@@ -115,6 +118,7 @@ class OrdersImport(Command):
 
     KIND = "orders.import"
     PLATFORM_ONLY = False
+    PRIVATE = ("files",)
     shop: Word
     files: list[OrderFile] = Field(min_length=1, max_length=10)
 
@@ -142,6 +146,7 @@ class AddressGiven(Command):
 
     KIND = "order.address_given"
     PLATFORM_ONLY = False
+    PRIVATE = ("name", "phone", "address")
     order: Word
     name: Word
     phone: Word
@@ -436,6 +441,18 @@ def read_command(kind: str, body: str) -> Command:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise RefusedError("command.body", f"{place}: {first['msg']}") from error
+
+
+def body_to_keep(kind: str, body: str) -> str:
+    """Return what the row of a command that is done keeps of its body: buyers' data stand there as digests (D18)."""
+    model = BY_KIND.get(kind)
+    if model is None or not model.PRIVATE:
+        return body
+    kept = json.loads(body)
+    for name in model.PRIVATE:
+        if name in kept:
+            kept[name] = f"sha256:{hashlib.sha256(canonical_json(kept[name])).hexdigest()}"
+    return json.dumps(kept, ensure_ascii=False)
 
 
 def new_enrol_code() -> tuple[str, str]:

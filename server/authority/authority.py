@@ -25,7 +25,7 @@ from server.authority.deciding import decide
 from server.authority.intake import retry_money
 from server.authority.log_reading import NEWER
 from server.authority.restored import take_back
-from server.commands import read_command
+from server.commands import body_to_keep, read_command
 from server.installation import Server
 from server.orders import OrderFileError
 from server.rows import get_meta, set_meta, to_json
@@ -173,7 +173,9 @@ class Authority:
             }
         with self._store.transaction() as conn:
             conn.execute(
-                update(s.command).where(s.command.c.id == row.id).values(done_ms=now_ms, outcome=to_json(outcome))
+                update(s.command)
+                .where(s.command.c.id == row.id)
+                .values(done_ms=now_ms, outcome=to_json(outcome), body=body_to_keep(row.kind, row.body))
             )
 
     def _timers(self, now_ms: int) -> None:
