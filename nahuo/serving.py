@@ -2,7 +2,8 @@
 
 The socket is opened before anything else, so that a taken port is told in one line; the line "server ready" is printed when the first
 request would be answered. WebSocket limits are the engine's own: a frame larger than any honest one ends the connection before it is
-read, pings belong to the session, compression is left out (a small frame may inflate a thousandfold).
+read, pings belong to the session, compression is left out (a small frame may inflate a thousandfold); what else a socket may do stands in
+server/socket_protocol.py.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from fastapi import FastAPI
 
 from server.app import ServerSettings, create_app
 from server.installation import KEY
+from server.socket_protocol import PROTOCOLS
 from sync_core import limits
 from sync_core.errors import RefusedError
 
@@ -54,7 +56,7 @@ async def _serve(app: FastAPI, listener: socket.socket) -> None:
         log_level="warning",
         access_log=False,
         server_header=False,
-        ws="websockets-sansio",
+        **PROTOCOLS,
         ws_max_size=limits.FRAME_BYTES_MAX,
         ws_ping_interval=None,
         ws_per_message_deflate=False,

@@ -30,6 +30,7 @@ from sqlalchemy.engine import make_url
 
 from server import schema as s
 from server import schema_trade  # noqa: F401  (its tables join the metadata)
+from server.quarantine import Quarantine
 from server.rows import get_meta, set_meta, upsert
 from sync_core.errors import IncompatibleError, InvariantError
 from sync_core.gate import Head, Run, entry_bytes, group_runs
@@ -65,6 +66,7 @@ class Store:
         self._writing_thread: int | None = None
         self._lock = threading.Lock()
         self._verifiers: dict[int, Verifier] = {}
+        self.quarantined = Quarantine()
         self.wake: Callable[[], None] = lambda: None
         """Called after a command was left; the application sets it to wake its writer."""
         self.appended: dict[str, dict[int, int]] = {}
@@ -167,32 +169,9 @@ class Store:
             upsert(conn, s.head, ("document", "device"), where)
             self.appended.setdefault(document, {})[device] = moved.seq
 
-    def quarantine(self, refused: Refused) -> None:
-        """Keep what was refused, once per place, code and content."""
-        conn = self._in_transaction()
-        q = s.quarantine.c
-        known = conn.execute(
-            select(q.id).where(
-                q.document == refused.document,
-                q.device == refused.device,
-                q.seq == refused.seq,
-                q.code == refused.code,
-                q.stored == refused.stored,
-            )
-        ).first()
-        if known is None:
-            conn.execute(
-                insert(s.quarantine).values(
-                    document=refused.document,
-                    device=refused.device,
-                    seq=refused.seq,
-                    code=refused.code,
-                    detail=refused.detail,
-                    stored=refused.stored,
-                    sent_by=refused.sent_by,
-                    received_ms=refused.received_ms,
-                )
-            )
+    def quarantine(self, refused: Refused, *, more: int = 0) -> None:
+        """Keep what was refused, once per place, code and content, and so many a day; `more` like it are counted."""
+        self.quarantined.keep(self._in_transaction(), refused, more=more)
 
     def stored(self, document: str, device: int, first: int, last: int) -> list[bytes]:
         """Return the stored bytes of seqs first..last of a writer."""

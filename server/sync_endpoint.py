@@ -2,36 +2,33 @@
 
 Read a frame, ask the session, commit through the writer, send what the session has to say: in this order. The next frame is read while
 the last commits, so that updates of one socket share a commit too; they are settled in their order. A socket whose peer does not
-read blocks its own sender only; its cursor stays behind. Frames and control frames are counted per connection, envelopes never.
-A revoked device may still deliver what it holds, and is sent nothing.
+read blocks its own sender only; its cursor stays behind, and it is not read further. Frames are counted below, in server/socket_protocol.py;
+here the `Door` counts sockets. A revoked device may still deliver what it holds, and is sent nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from server.socket_protocol import FLOODED
 from server.writer import Writer
-from sync_core import session, wire
+from sync_core import limits, session, wire
 from sync_core.gate import Run
 from sync_core.hub import Connection, Hub, HubLog, Outcome, Refused, Submission, refusal_message
 from sync_core.session import Session, Side
 
-FRAMES_PER_SECOND = 400
-FRAMES_BURST = 2_000
-"""A device that sends a backlog sends some 600 envelopes a frame; no honest one comes near."""
-
 UNSETTLED_MAX = 16
 """Updates of one socket on their way to the disk; a device keeps eight."""
 
-ANONYMOUS_SECONDS = 10
-"""A stock client that presents its token in the first frame has this long."""
+log = logging.getLogger("nahuo.sync")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +38,10 @@ class Peer:
     device: int
     schema: int = 0
     readonly: frozenset[str] = frozenset()
+    key: str = ""
+    """Whose sockets are counted together: a device's, or those of one reading token."""
+    until_ms: int | None = None
+    """When a reading token ends, by the server's wall clock; None for a device, whose link outlives its token."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,8 +57,32 @@ class SyncPorts:
     is_revoked: Callable[[int], Awaitable[bool]]
     reported: Callable[[int, dict[str, Any]], Awaitable[None]]
     hello: Callable[[], dict[str, Any]]
-    quarantine: Callable[[Refused], Awaitable[None]]
+    refuse: Callable[[Refused], None]
+    """Keep what a peer sent and no chain would take; waits for nothing."""
     now_ms: Callable[[], int]
+    door: Door = field(default_factory=lambda: Door())
+
+
+class Door:
+    """How many sockets each peer has. With one too many the oldest ends: it is the dead one of a phone that lost its signal."""
+
+    def __init__(self) -> None:
+        self._inside: dict[str, list[_Served]] = {}
+
+    def enter(self, served: _Served, key: str, most: int) -> None:
+        """Count a socket under a key."""
+        others = self._inside.setdefault(key, [])
+        others.append(served)
+        if len(others) > most:
+            others[0].end(_End(4409, "another connection of yours took its place"))
+
+    def leave(self, served: _Served, key: str) -> None:
+        """Count it no more."""
+        others = self._inside.get(key, [])
+        if served in others:
+            others.remove(served)
+        if not others:
+            self._inside.pop(key, None)
 
 
 async def serve_sync(socket: WebSocket, ports: SyncPorts) -> None:
@@ -86,18 +111,23 @@ class _Served:
         self._unsettled: asyncio.Queue[tuple[str, asyncio.Future[Outcome] | None]] = asyncio.Queue(UNSETTLED_MAX)
         self._silent = False
         """A revoked device: it delivers, and is sent no envelopes."""
-        self._allowance = float(FRAMES_BURST)
-        self._counted = time.monotonic()
+        self._key = ""
+        self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._opened_ms = _monotonic_ms()
+        self._unsent = 0
+        self._drained = asyncio.Event()
         self._greeted = False
 
     async def run(self) -> None:
+        self._enter()
         reader = asyncio.ensure_future(self._read())
         sender = asyncio.ensure_future(self._send())
         settler = asyncio.ensure_future(self._settle())
-        tasks = (reader, sender, settler)
+        tasks = (reader, sender, settler, self._ended)
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            self._ports.door.leave(self, self._key)
             self._ports.hub.drop(self._connection)
             for task in tasks:
                 task.cancel()
@@ -107,33 +137,83 @@ class _Served:
                 if outcome is not None:
                     outcome.cancel()
             reason = next((r for r in results if isinstance(r, _End)), _End(1001, "closed"))
+            for result in results:
+                if isinstance(result, Exception) and not isinstance(result, _EXPECTED):
+                    log.error("a connection failed", exc_info=result)
             with suppress(RuntimeError, WebSocketDisconnect, OSError):
-                await self._socket.close(reason.code, reason.reason[:120])
+                await self._socket.close(reason.code, reason.reason[:40])
+
+    def end(self, reason: _End) -> None:
+        """End this connection from outside."""
+        if not self._ended.done():
+            self._ended.set_exception(reason)
+
+    def _enter(self) -> None:
+        """Count this socket: under its address before it has said who it is, under its peer afterwards."""
+        self._ports.door.leave(self, self._key)
+        if self._peer is None:
+            self._key = f"address {self._socket.client.host if self._socket.client else '?'}"
+            most = limits.ANONYMOUS_PER_ADDRESS_MAX
+        else:
+            self._key = self._peer.key
+            most = limits.SOCKETS_PER_DEVICE_MAX if self._peer.device >= 0 else limits.READERS_PER_TOKEN_MAX
+        self._ports.door.enter(self, self._key, most)
 
     async def _read(self) -> None:
         while True:
-            wait = (
-                ANONYMOUS_SECONDS
-                if self._peer is None
-                else max(0.0, (self._session.deadline_ms() - _monotonic_ms()) / 1000)
-            )
             try:
-                async with asyncio.timeout(wait):
+                async with asyncio.timeout(self._patience_ms() / 1000):
+                    while self._session.owed() + self._unsent > limits.OWED_FRAMES_MAX:
+                        self._drained.clear()
+                        await self._drained.wait()
                     message = await self._socket.receive()
             except TimeoutError:
-                if self._peer is None or not self._session.tick(_monotonic_ms()):
-                    raise _End(4408, "silent for too long") from None
+                if self._is_out_of_time() or not self._session.tick(_monotonic_ms()):
+                    raise _End(4408, "silent for too long, or without a token") from None
                 self._wake.set()
                 continue
             if message["type"] == "websocket.disconnect":
+                if message.get("code") == FLOODED:
+                    self._refuse("wire.flood", str(message.get("reason", "")), b"")
                 raise _End(1000, "gone")
             frame = message.get("bytes")
             if frame is None:
+                self._refuse("wire.text", "a text frame", str(message.get("text", "")).encode())
                 raise _End(1003, "text frames are not used")
-            self._count()
             for event in self._session.receive(frame, now_ms=_monotonic_ms()):
                 await self._take(event)
             self._wake.set()
+
+    def _patience_ms(self) -> int:
+        now_ms = _monotonic_ms()
+        left = max(0, self._session.deadline_ms() - now_ms)
+        if self._peer is None:
+            return min(left, max(0, self._opened_ms + limits.ANONYMOUS_MS_MAX - now_ms))
+        if self._peer.until_ms is not None:
+            return min(left, max(0, self._peer.until_ms - self._ports.now_ms()))
+        return left
+
+    def _is_out_of_time(self) -> bool:
+        if self._peer is None:
+            return _monotonic_ms() - self._opened_ms >= limits.ANONYMOUS_MS_MAX
+        return self._peer.until_ms is not None and self._peer.until_ms <= self._ports.now_ms()
+
+    def _refuse(self, code: str, detail: str, frame: bytes, *, document: str = "") -> None:
+        """Keep what a known peer sent and nobody can take; of a stranger nothing is kept."""
+        if self._peer is not None:
+            device = self._peer.device
+            self._ports.refuse(
+                Refused(
+                    document=document,
+                    device=device,
+                    seq=0,
+                    code=code,
+                    detail=detail,
+                    stored=frame,
+                    sent_by=device,
+                    received_ms=self._ports.now_ms(),
+                )
+            )
 
     async def _take(self, event: session.Event) -> None:
         match event:
@@ -143,14 +223,10 @@ class _Served:
                 await self._commit(document, runs)
             case session.Message(message={"report": dict(report)}) if self._peer is not None:
                 await self._ports.reported(self._peer.device, report)
-            case session.Violation(fatal=True, code=code, detail=detail):
-                raise _End(4400, f"{code}: {detail}")
-            case session.Violation(document=document, code=code, detail=detail, frame=frame) if self._peer is not None:
-                refused = Refused(
-                    document=document, device=self._peer.device, seq=0, code=code, detail=detail, stored=frame,
-                    sent_by=self._peer.device, received_ms=self._ports.now_ms(),
-                )  # fmt: skip
-                await self._ports.quarantine(refused)
+            case session.Violation(document=document, code=code, detail=detail, frame=frame, fatal=fatal):
+                self._refuse(code, detail, frame, document=document)
+                if fatal:
+                    raise _End(4400, f"{code}: {detail}")
             case _:
                 pass
 
@@ -161,6 +237,7 @@ class _Served:
                 self._session.deny(asked.document, reason="permission-denied")
                 return
             self._connection.device = self._peer.device
+            self._enter()
         self._silent = await self._ports.is_revoked(self._peer.device)
         scope = await self._ports.scope_of(self._peer, asked.document)
         if scope is None:
@@ -204,26 +281,22 @@ class _Served:
     async def _send(self) -> None:
         while True:
             self._wake.clear()
-            sent = 0
-            for frame in self._session.take_frames():
-                await self._socket.send_bytes(frame)
-                sent += 1
+            sent = await self._flush()
             for document, have in self._session.wanted():
                 runs, update = self._ports.hub.answer(document, have) if not self._silent else ((), b"\x00\x00")
                 self._session.offer(document, runs, encoded=update)
-                sent += 1
-                for frame in self._session.take_frames():
-                    await self._socket.send_bytes(frame)
+                sent += 1 + await self._flush()
             if not sent or self._silent:
                 await self._wake.wait()
 
-    def _count(self) -> None:
-        now = time.monotonic()
-        self._allowance = min(FRAMES_BURST, self._allowance + (now - self._counted) * FRAMES_PER_SECOND)
-        self._counted = now
-        self._allowance -= 1
-        if self._allowance < 0:
-            raise _End(4429, "too many frames: slow down")
+    async def _flush(self) -> int:
+        frames = self._session.take_frames()
+        self._unsent = len(frames)
+        for frame in frames:
+            await self._socket.send_bytes(frame)
+            self._unsent -= 1
+        self._drained.set()
+        return len(frames)
 
 
 class _End(Exception):
@@ -233,6 +306,10 @@ class _End(Exception):
         super().__init__(reason)
         self.code = code
         self.reason = reason
+
+
+_EXPECTED = (_End, WebSocketDisconnect, OSError)
+"""How a connection may end; anything else is a bug of ours and is logged."""
 
 
 def _monotonic_ms() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Callable
 from typing import Any
 
@@ -13,11 +14,13 @@ from server.installation import Server
 from server.sync_endpoint import Peer, SyncPorts
 from server.tokens import read_token
 from server.writer import Writer
-from sync_core.hub import Hub, Refused
+from sync_core.hub import Hub
 from sync_core.session import READ_ONLY, READ_WRITE
 from trade.kinds import SCHEMA
 
-REPORTED_MS_APART = 1_000
+SEEN_MS_APART = 10_000
+REPORTED_MAX = 2**43
+"""No count and no instant of a device is larger: the year 2248."""
 
 
 class SyncDesk:
@@ -29,6 +32,7 @@ class SyncDesk:
         self._now_ms = now_ms
         self.reports: dict[int, dict[str, Any]] = {}
         """{device: its last report, with `received_ms`}: what waits on it, and how its clock goes. Memory only: a device says it again."""
+        self._seen_ms: dict[int, int] = {}
 
     def ports(self, hub: Hub, writer: Writer) -> SyncPorts:
         """Return the ports of `serve_sync`."""
@@ -41,7 +45,7 @@ class SyncDesk:
             is_revoked=self._is_revoked,
             reported=self._reported,
             hello=lambda: {"server": self._server.number, "schema": SCHEMA},
-            quarantine=self._quarantine,
+            refuse=writer.refuse,
             now_ms=self._now_ms,
         )
 
@@ -50,12 +54,24 @@ class SyncDesk:
         if bearer is None:
             return None
         if bearer.documents is not None:
-            return Peer(device=-1, readonly=bearer.documents)
+            return Peer(
+                device=-1,
+                readonly=bearer.documents,
+                key=hashlib.sha256(token.encode()).hexdigest(),
+                until_ms=bearer.until_ms,
+            )
         known = await asyncio.to_thread(self._store.key_of, bearer.device)
         if known is None:
             return None
-        await asyncio.to_thread(self._store.seen, bearer.device, self._now_ms())
-        return Peer(device=bearer.device)
+        await self._note_seen(bearer.device)
+        return Peer(device=bearer.device, key=str(bearer.device))
+
+    async def _note_seen(self, device: int) -> None:
+        """Note that a device connected; one that does so again and again costs no further commit."""
+        now_ms = self._now_ms()
+        if now_ms - self._seen_ms.get(device, 0) >= SEEN_MS_APART:
+            self._seen_ms[device] = now_ms
+            await asyncio.to_thread(self._store.seen, device, now_ms)
 
     async def _scope_of(self, peer: Peer, document: str) -> str | None:
         if peer.device < 0:
@@ -85,13 +101,8 @@ class SyncDesk:
         kept = {
             name: value
             for name, value in report.items()
-            if name in ("waiting", "since_ms", "clock_ms", "schema") and isinstance(value, int)
+            if name in ("waiting", "since_ms", "clock_ms", "schema")
+            and type(value) is int
+            and 0 <= value < REPORTED_MAX
         }
         self.reports[device] = {**kept, "received_ms": self._now_ms()}
-
-    async def _quarantine(self, refused: Refused) -> None:
-        await asyncio.to_thread(self._keep_refused, refused)
-
-    def _keep_refused(self, refused: Refused) -> None:
-        with self._store.transaction():
-            self._store.quarantine(refused)

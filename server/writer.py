@@ -21,7 +21,7 @@ from typing import Protocol
 
 from server.store import Store
 from sync_core import limits
-from sync_core.hub import Outcome, Submission, commit_batch
+from sync_core.hub import Outcome, Refused, Submission, commit_batch
 
 IDLE_SECONDS = 1.0
 """The authority looks at its timed rules at least this often."""
@@ -78,12 +78,14 @@ class Writer:
         self._now_ms = now_ms
         self._on_commit = on_commit
         self._queue: deque[tuple[Submission, Future[Outcome]]] = deque()
+        self._refused: dict[tuple[int, str], tuple[Refused, int]] = {}
+        """{(sender, code): (the first frame that no chain would take, how many came)} since the last commit."""
         self._work = threading.Condition()
         self._nudged = False
         self._stopping = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
-        self._committed_at = 0.0
+        self._committed_at = self._refused_at = 0.0
         self._step_envelopes = STEP_ENVELOPES[0]
         self.failure: str = ""
         """Why the last transaction failed; "" while all is well. Shown by the health page."""
@@ -113,6 +115,12 @@ class Writer:
             self._work.notify()
         return asyncio.wrap_future(future)
 
+    def refuse(self, refused: Refused) -> None:
+        """Keep what a peer sent and no chain would take. It goes with the next commit, a second later at most: no fsync of its own."""
+        with self._work:
+            first, count = self._refused.get((refused.sent_by, refused.code), (refused, 0))
+            self._refused[refused.sent_by, refused.code] = (first, count + 1)
+
     def nudge(self) -> None:
         """There is a new command, or a device was enrolled."""
         with self._work:
@@ -126,9 +134,30 @@ class Writer:
                     self._work.wait(IDLE_SECONDS)
                 self._nudged = False
                 if self._stopping and not self._queue:
-                    return
+                    break
             self._commit_received()
+            self._keep_refused()
             self._decide()
+        self._keep_refused()
+
+    def _keep_refused(self) -> None:
+        """What was refused waits for nobody and nobody waits for it: once a second is enough, and costs one fsync."""
+        now = time.monotonic()
+        if now - self._refused_at < IDLE_SECONDS and not self._stopping:
+            return
+        with self._work:
+            refused, self._refused = self._refused, {}
+        if not (refused or self._store.quarantined.owes):
+            return
+        self._refused_at = now
+        try:
+            with self._store.transaction() as conn:
+                for one, count in refused.values():
+                    self._store.quarantine(one, more=count - 1)
+                self._store.quarantined.tell(conn)
+        except Exception as error:
+            log.exception("the quarantine was not written")
+            self.failure = str(error)
 
     def _commit_received(self) -> None:
         batch = self._take()

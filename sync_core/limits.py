@@ -45,6 +45,40 @@ SEND_BUFFER_BYTES_MAX: Final = 1024 * 1024
 
 DOCUMENTS_PER_CONNECTION_MAX: Final = 200
 UNDECIDED_FRAMES_MAX: Final = 100
+ASKS_BURST: Final = 500
+ASKS_PER_SECOND: Final = 5
+"""Questions that make the hub read its log: Auth and step 1. An honest device asks twice a document, 400 at most, and then never again."""
+
+FRAMES_PER_SECOND: Final = 400
+FRAMES_BURST: Final = 2_000
+"""WebSocket frames of one peer, empty and unfinished ones too. A device that sends a backlog sends some 600 envelopes a frame."""
+FRAGMENTS_MAX: Final = 64
+"""Frames of one message: a proxy that cuts the largest message into 4 KiB."""
+CONTROL_FRAMES_PER_SECOND: Final = 1
+CONTROL_FRAMES_BURST: Final = 10
+"""WebSocket's own pings and pongs: ours are the protocol's; other people's clients send one in 20 s."""
+UNREAD_BYTES_MAX: Final = 64 * 1024
+"""Pongs go out without waiting; a peer with so much unread gets none and is dropped."""
+OWED_FRAMES_MAX: Final = 256
+"""Answers not sent yet: a peer that asks without reading is not read further. A device has 8 updates under way, 3 frames each."""
+READ_SLICE_BYTES: Final = 16 * 1024
+"""How much is parsed before frames are counted again: 2,700 of the smallest frames, 20 ms."""
+
+SOCKETS_PER_DEVICE_MAX: Final = 4
+"""A phone in a lift leaves a dead socket every ten seconds, each ends after 40. With a fifth the oldest goes. 4 x 257 KiB: 1 MiB."""
+READERS_PER_TOKEN_MAX: Final = 256
+ANONYMOUS_PER_ADDRESS_MAX: Final = 32
+ANONYMOUS_MS_MAX: Final = 10_000
+"""A stock client presents its token in its first frame. 32 x 257 KiB: 8 MiB an address, for ten seconds."""
+HALF_OPEN_MS_MAX: Final = 10_000
+HALF_OPEN_PER_ADDRESS_MAX: Final = 256
+"""Connections that have not sent a whole request head; the oldest goes. 200 phones behind one router are through in milliseconds."""
+BODY_MS_MAX: Final = 300_000
+"""A whole HTTP body: 20 MiB of orders at 0.6 Mbit/s."""
+
+QUARANTINE_ROWS_MAX: Final = 16
+QUARANTINE_BYTES_MAX: Final = ENVELOPE_BYTES_MAX + 96
+"""What is kept of refused bytes, a sender, code and day; the rest is counted. 16 x 20 codes x 32 KiB: 10 MiB a hostile device and day."""
 
 CONNECT_TIMEOUT_MS: Final = 10_000
 PING_INTERVAL_MS: Final = 15_000

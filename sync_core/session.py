@@ -22,6 +22,7 @@ from enum import Enum
 from typing import Any
 
 from sync_core import gate, limits, wire
+from sync_core.allowance import Allowance
 from sync_core.errors import MalformedError
 from sync_core.gate import Run
 
@@ -142,6 +143,9 @@ class Session:
         self._pinged_ms = now_ms
         self._early: dict[str, list[bytes]] = {}
         """Hub: frames that came before the document was granted, bounded."""
+        self._denied: set[str] = set()
+        """Hub: documents it did not let the peer have; what a peer sends before it has heard so is passed over. Bounded."""
+        self._asks = Allowance(burst=limits.ASKS_BURST, per_second=limits.ASKS_PER_SECOND, now_ms=now_ms)
         self.updates_sent = 0
 
     # --- out --------------------------------------------------------------------------------------------------------------
@@ -150,6 +154,10 @@ class Session:
         """Return the frames to send now, in order, and forget them."""
         frames, self._frames = self._frames, []
         return frames
+
+    def owed(self) -> int:
+        """Return how many frames wait to be taken; a shell does not read on while they are many."""
+        return len(self._frames)
 
     def deadline_ms(self) -> int:
         """Return when `tick` wants to be called."""
@@ -206,6 +214,8 @@ class Session:
         """Hub: do not let the peer have a document; a later Auth is a fresh start."""
         channel = self._channels.pop(document)
         self._early.pop(document, None)
+        if len(self._denied) < limits.DOCUMENTS_PER_CONNECTION_MAX:
+            self._denied.add(document)
         self._send(wire.Denied(address=channel.address, reason=reason))
 
     def say(self, document: str, message: Mapping[str, Any]) -> None:
@@ -229,6 +239,9 @@ class Session:
                 return []
             case wire.Pong():
                 return []
+            case wire.Auth() | wire.Step1() if self._side is Side.HUB and not self._asks.take(now_ms):
+                detail = "too many questions: each makes the hub read its log"
+                return [Violation(document="", code="wire.asks", detail=detail, frame=data, fatal=True)]
             case wire.Auth():
                 return self._receive_auth(frame)
             case _:
@@ -236,7 +249,7 @@ class Session:
         document = wire.document_of(frame.address)
         channel = self._channels.get(document)
         if channel is None:
-            if self._side is Side.DEVICE:
+            if self._side is Side.DEVICE or document in self._denied:
                 return []
             return [
                 Violation(
@@ -394,6 +407,7 @@ class Session:
             ]
         self._channels[document] = _Channel(address=frame.address)
         self._early.pop(document, None)
+        self._denied.discard(document)
         return [AuthAsked(document=document, address=frame.address, token=frame.token)]
 
     def _hold_early(self, document: str, data: bytes) -> list[Event]:
@@ -440,7 +454,10 @@ class Session:
         if self._side is Side.HUB and channel.scope == READ_ONLY:
             adds = any(run.last_seq > channel.local.get(run.device, 0) for run in runs)
             self._send(wire.Status(address=channel.address, applied=answer and not adds))
-            return []
+            if not adds:
+                return []
+            detail = "a reader sent an update"
+            return [Violation(document=document, code="wire.readonly", detail=detail, frame=data, fatal=False)]
         for run in runs:
             channel.peer[run.device] = max(run.last_seq, channel.peer.get(run.device, 0))
         if not runs:
