@@ -26,6 +26,8 @@ PARTS: Final[dict[str, str]] = {
     "kills": "proof.kills",
     "power": "proof.power",
     "privacy": "proof.privacy",
+    "fuzz": "proof.fuzz",
+    "sockets": "proof.sockets",
 }
 """{name: module}, in the order they run. Each module has `prove(size, folder) -> Part`; `folder` is empty and its own."""
 

@@ -12,9 +12,10 @@ import hashlib
 import multiprocessing
 import queue
 import socket
+import sqlite3
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from multiprocessing.synchronize import Event
 from pathlib import Path
@@ -88,7 +89,8 @@ class Stage:
         self.data = folder / "server"
         self.log = folder / "server.log"
         self.members = _found(self.data, members)
-        self._secret = secret_of(open_signer(self.data / KEY))
+        signer = open_signer(self.data / KEY)
+        self._secret, self.server_key = secret_of(signer), signer.public_key
         self.server = Actor(name="server", arguments=["server", "--data", str(self.data), "--port", "0"], log=self.log)
 
     def __enter__(self) -> Self:
@@ -128,6 +130,11 @@ class Stage:
         """Resident memory of the server's process."""
         status = Path(f"/proc/{self.pid}/status").read_text()
         return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) / 1024
+
+    def quarantined(self) -> int:
+        """Rows in its quarantine."""
+        with closing(sqlite3.connect(f"file:{self.data / 'nahuo.db'}?mode=ro", uri=True)) as conn:
+            return int(conn.execute("SELECT count(*) FROM quarantine").fetchone()[0])
 
     def log_faults(self) -> list[str]:
         """What the server's log holds that no refusal explains."""
