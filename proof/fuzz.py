@@ -245,7 +245,7 @@ def _in_the_engine(part: Part, folder: Path, amount: Amount, seed: int) -> None:
         at = SPAWN.Value("q", -1)
         span = (seed + 1, place * share, (place + 1) * share - 1)
         process = SPAWN.Process(
-            target=_engine_apart, args=(folder / f"core-{place}", folder / "corpus.json", span, at, told)
+            daemon=True, target=_engine_apart, args=(folder / f"core-{place}", folder / "corpus.json", span, at, told)
         )
         process.start()
         running.append((process, at))

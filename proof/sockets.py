@@ -1,4 +1,4 @@
-"""Proof `sockets`: hostile sockets against a real server at which good devices work (REL-G10, the attacks of the threat model's first table).
+"""Proof `sockets`: hostile sockets at a real server at which good devices work (REL-G10, the first table of its threats).
 
 Each attack runs for its time while the good devices go on; for each: their acknowledgements, the server's growth, its health. Attackers are
 bounded in number and time, on 127.0.0.1, and share this machine's processors with the server and with those who measure.
@@ -50,6 +50,7 @@ class Attack:
     seconds: float
     note: str = ""
     """What the defence did, in words."""
+    until: float = 0.0
 
     def __post_init__(self) -> None:
         self.until = time.monotonic() + self.seconds

@@ -159,7 +159,9 @@ class GoodDevices:
         self._stop = SPAWN.Event()
         self._told: Any = SPAWN.Queue()
         who = [(member.number, member.seed, member.document, stage.token(member)) for member in members]
-        self._process = SPAWN.Process(target=_work_apart, args=(stage.port, who, gap_s, self._stop, self._told))
+        self._process = SPAWN.Process(
+            daemon=True, target=_work_apart, args=(stage.port, who, gap_s, self._stop, self._told)
+        )
         self._process.start()
         assert self._told.get(timeout=120) == "all are connected"
 
@@ -191,7 +193,7 @@ class HealthProbe:
     def __init__(self, port: int) -> None:
         self._stop = SPAWN.Event()
         self._told: Any = SPAWN.Queue()
-        self._process = SPAWN.Process(target=_probe_apart, args=(port, self._stop, self._told))
+        self._process = SPAWN.Process(daemon=True, target=_probe_apart, args=(port, self._stop, self._told))
         self._process.start()
 
     def waits(self) -> list[float]:
