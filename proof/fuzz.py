@@ -23,9 +23,9 @@ from bench.figures import percentile
 from nahuo.verify import verify_folder
 from proof.fuzz_core import Tally, run_frames
 from proof.fuzz_sockets import Lane, LaneTally
-from proof.traffic import Corpus, RealDevice, record
 from proof.report import Part, Size
 from proof.stage import SPAWN, GoodDevices, HealthProbe, Member, Stage, Work
+from proof.traffic import Corpus, RealDevice, record
 
 SEED: Final = 20261120
 KEPT: Final = Path("out/proof")

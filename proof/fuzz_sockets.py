@@ -15,8 +15,8 @@ from typing import Final
 
 from proof import mutation
 from proof.raw_socket import NotUpgradedError, RawSocket
-from proof.traffic import Corpus
 from proof.stage import Member, Stage
+from proof.traffic import Corpus
 from sync_core import gate, limits, wire
 from sync_core.errors import MalformedError
 from sync_core.facts import decode_payload

@@ -171,10 +171,10 @@ def _other_vector(rng: Random, data: bytes, _others: Sequence[bytes]) -> bytes:
 
 def _other_runs(rng: Random, data: bytes, others: Sequence[bytes]) -> bytes:
     """Take an update apart and put it together otherwise: other writers, clocks, order, counts, envelopes of another frame, deletes."""
-    parts, runs = _head(data), _runs(data)
-    if parts is None or not runs:
+    parts, found = _head(data), _runs(data)
+    if parts is None or not found:
         return data
-    runs = [*runs, *(_runs(rng.choice(others)) if rng.random() < 0.3 else ())]
+    runs = [*found, *(_runs(rng.choice(others)) if rng.random() < 0.3 else ())]
     run = rng.choice(runs)
     stored = list(run.stored)
     match rng.randrange(6):

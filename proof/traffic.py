@@ -141,7 +141,7 @@ async def record(stage: Stage, member: Member, folder: Path) -> Corpus:
         await device.until(lambda: device.acked(member.document) == 12, "the backlog")
         for _ in range(6):
             seq = device.say(member.document, member.next_scan(), member.next_scan())
-            await device.until(lambda to=seq: device.acked(member.document) >= to, "a live fact")
+            await device.until(_has_acked(device, member.document, seq), "a live fact")
         device.say(own, member.next_scan())  # nobody may say such a thing there: void, and admitted
         device.link.switch(False)
         device.say(member.document, member.next_scan())
@@ -180,6 +180,10 @@ async def _pass_on(source: Any, sink: Any, kept: list[bytes]) -> None:
             await sink.send(frame)
     except WebSocketException:
         return
+
+
+def _has_acked(device: RealDevice, document: str, seq: int) -> Callable[[], bool]:
+    return lambda: device.acked(document) >= seq
 
 
 async def _is_no_copy() -> None:

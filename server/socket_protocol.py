@@ -174,7 +174,9 @@ class PatientHttp(H11Protocol):
 
     def _watch(self) -> None:
         state = self.conn.their_state
-        if state is h11.IDLE:
+        if self.transport.get_protocol() is not self:
+            self._unwatch()  # upgraded: no request is owed any more
+        elif state is h11.IDLE:
             if not self._waits_for_head:
                 self._unwatch()
                 self._waits_for_head = True

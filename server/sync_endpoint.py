@@ -2,7 +2,7 @@
 
 Read a frame, ask the session, commit through the writer, send what the session has to say: in this order. The next frame is read while
 the last commits, so that updates of one socket share a commit too; they are settled in their order. A socket whose peer does not
-read blocks its own sender only; its cursor stays behind, and it is not read further. Frames are counted below, in server/socket_protocol.py;
+read blocks its own sender only; its cursor stays behind, and it is not read further. server/socket_protocol.py counts frames below;
 here the `Door` counts sockets. A revoked device may still deliver what it holds, and is sent nothing.
 """
 
