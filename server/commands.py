@@ -236,6 +236,13 @@ class PersonCreate(Command):
     pin_hash: Annotated[str, Field(min_length=64, max_length=64)]
 
 
+class PersonEnd(Command):
+    """Somebody left: he signs in nowhere any more (E31). Creating the same id again lets him back."""
+
+    KIND = "person.end"
+    person: Word
+
+
 class DeviceCode(Command):
     """A one-time enrolment code; make it with `new_enrol_code`, which keeps the code itself out of the database."""
 

@@ -184,6 +184,21 @@ def revoke(b: Batch, command: c.DeviceRevoke) -> dict[str, Any]:
     """The device may do nothing any more; what it still delivers is parked (E31)."""
     device = _need(b, command.device)
     b.set(s.device, device.number, revoked_ms=device.revoked_ms or b.now_ms)
+    b.store.ended.add(device.number)
+    return {}
+
+
+def end_person(b: Batch, command: c.PersonEnd) -> dict[str, Any]:
+    """Somebody left: he signs in nowhere any more, and what is still delivered in his name waits for a supervisor (E31).
+
+    Raises:
+        RefusedError: `person.unknown`.
+    """
+    person = b.row(s.person, command.person)
+    if person is None:
+        raise RefusedError("person.unknown", f"没有人员 {command.person} / there is no person {command.person}")
+    b.set(s.person, command.person, ended_ms=person.ended_ms or b.now_ms)
+    people_changed(b, command.person)
     return {}
 
 

@@ -69,6 +69,8 @@ class Store:
         self.quarantined = Quarantine()
         self.wake: Callable[[], None] = lambda: None
         """Called after a command was left; the application sets it to wake its writer."""
+        self.ended: set[int] = set()
+        """Devices revoked since the start; their open connections are sent nothing from then on."""
         self.appended: dict[str, dict[int, int]] = {}
         """{document: {writer: last seq}} appended in transactions since the writer last fanned out; uncommitted ones while one is open."""
 

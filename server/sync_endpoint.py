@@ -55,6 +55,8 @@ class SyncPorts:
     scope_of: Callable[[Peer, str], Awaitable[str | None]]
     """(peer, document) -> "read-write", "readonly" or None."""
     is_revoked: Callable[[int], Awaitable[bool]]
+    ended: Callable[[int], bool]
+    """True for a device that was revoked since this server started: an open connection falls silent at once."""
     reported: Callable[[int, dict[str, Any]], Awaitable[None]]
     hello: Callable[[], dict[str, Any]]
     refuse: Callable[[Refused], None]
@@ -251,7 +253,14 @@ class _Served:
             self._greeted = True
             self._session.say(
                 asked.document,
-                {"hello": {"protocol": wire.PROTOCOL, "clock_ms": self._ports.now_ms(), **self._ports.hello()}},
+                {
+                    "hello": {
+                        "protocol": wire.PROTOCOL,
+                        "clock_ms": self._ports.now_ms(),
+                        **self._ports.hello(),
+                        **({"revoked": True} if self._silent else {}),
+                    }
+                },
             )
         for event in later:
             await self._take(event)
@@ -281,6 +290,7 @@ class _Served:
     async def _send(self) -> None:
         while True:
             self._wake.clear()
+            self._silent = self._silent or self._ports.ended(self._connection.device)
             sent = await self._flush()
             for document, have in self._session.wanted():
                 runs, update = self._ports.hub.answer(document, have) if not self._silent else ((), b"\x00\x00")

@@ -16,7 +16,7 @@ from server.tokens import read_token
 from server.writer import Writer
 from sync_core.hub import Hub
 from sync_core.session import READ_ONLY, READ_WRITE
-from trade.kinds import SCHEMA
+from trade.kinds import SCHEMA, SCHEMA_MIN
 
 SEEN_MS_APART = 10_000
 REPORTED_MAX = 2**43
@@ -44,7 +44,8 @@ class SyncDesk:
             scope_of=self._scope_of,
             is_revoked=self._is_revoked,
             reported=self._reported,
-            hello=lambda: {"server": self._server.number, "schema": SCHEMA},
+            ended=lambda device: device in self._store.ended,
+            hello=lambda: {"server": self._server.number, "schema": SCHEMA, "schema_min": SCHEMA_MIN},
             refuse=writer.refuse,
             now_ms=self._now_ms,
         )

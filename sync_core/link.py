@@ -11,7 +11,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -43,13 +43,17 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkStatus:
-    """The link as a person sees it. `clock_ahead_ms`: how far the device's clock is ahead of the server's, None when unknown."""
+    """The link as a person sees it. `clock_ahead_ms`: how far the device's clock is ahead of the server's, None when unknown.
+
+    `revoked`: the server takes what this device still holds, and lets it wait for a supervisor.
+    """
 
     phase: Phase
     since_ms: int
     last_ack_ms: int | None
     detail: str
     clock_ahead_ms: int | None
+    revoked: bool = False
 
 
 class Link:
@@ -81,6 +85,9 @@ class Link:
         self._socket: ClientConnection | None = None
         self._talk: Session | None = None
         self._denied: set[str] = set()
+        self._claimed: dict[str, Mapping[int, int]] = {}
+        """{document: what the hub counts there}, as it said last on this connection."""
+        self._outdated = False
         self._unfolded = False
         self._folded_ms = 0
         self.status = LinkStatus(
@@ -142,7 +149,7 @@ class Link:
 
     async def _live(self) -> None:
         self._show(Phase.CONNECTING, "")
-        if self._replica.is_copy:
+        if self._replica.is_copy or self._replica.is_forked:
             await self._renumber()
         token = await self._token()
         async with connect(
@@ -161,6 +168,7 @@ class Link:
                 return
             talk = self._talk = Session(Side.DEVICE, now_ms=_monotonic_ms())
             self._denied.clear()
+            self._claimed.clear()
             # Not a TaskGroup: one that breaks at the moment of its own cancellation tells only of the break, and never ends (P2).
             tasks = [asyncio.create_task(self._read(socket, talk)), asyncio.create_task(self._send(socket, talk))]
             try:
@@ -199,7 +207,7 @@ class Link:
     async def _take(self, event: session.Event, talk: Session) -> None:
         match event:
             case session.Opened():
-                self._show(Phase.LIVE, "")
+                self._show(Phase.UPDATE_NEEDED if self._outdated else Phase.LIVE, "")
                 talk.say(event.document, {REPORT: self._report()})
             case session.Received(document=document, runs=runs):
                 admitted = self._replica.admit(document, runs)
@@ -211,15 +219,16 @@ class Link:
                 elif _monotonic_ms() - self._folded_ms > limits.FOLD_LATER_MS_MAX:
                     self._fold_some()
                 self._open_documents(talk)
-            case session.Acknowledged(document=document, vector=vector, whole=whole):
-                if whole and self._replica.hub_is_ahead(document, vector):
-                    await self._renumber()
-                    raise RetryableError("this device got a new number: it connects again")
+            case session.Acknowledged(document=document, vector=vector, whole=whole, claimed=claimed):
+                if whole:
+                    self._claimed[document] = claimed
                 if self._replica.acknowledged(document, vector, whole=whole, at_ms=_wall_ms()):
                     self._change(last_ack_ms=_wall_ms())
-            case session.Refused(detail=detail):
-                self._replica.note_refusal(event.document, detail)
+                await self._part_from_copy(document)
+            case session.Refused(document=document, detail=detail):
+                self._replica.note_refusal(document, detail)
                 self._change(detail=str(detail.get("detail", "")))
+                await self._part_from_copy(document)
             case session.AccessDenied(document=document, reason=reason):
                 self._denied.add(document)
                 self._change(detail=f"{document}: {reason}")
@@ -229,6 +238,12 @@ class Link:
                 raise RetryableError(f"the server said what we do not understand: {detail}")
             case _:
                 pass
+
+    async def _part_from_copy(self, document: str) -> None:
+        """Two devices speak under one number, a backup was put back or a card copied: this one takes another (REL-R6)."""
+        if self._replica.is_doubled(document, self._claimed.get(document, {})):
+            await self._renumber()
+            raise RetryableError("this device got a new number: it connects again")
 
     def _fold_some(self) -> None:
         """One step of the rows that are behind the log: in the pauses of the wire, so that a backlog is on the disk before it is folded."""
@@ -244,8 +259,13 @@ class Link:
         clock = hello.get("clock_ms")
         if isinstance(clock, int):
             self._change(clock_ahead_ms=_wall_ms() - clock)
-        if hello.get("protocol", wire.PROTOCOL) != wire.PROTOCOL or hello.get("schema_min", 0) > self._schema:
-            self._change(phase=Phase.UPDATE_NEEDED)
+        self._change(revoked=hello.get("revoked") is True)
+        least = hello.get("schema_min", 0)
+        self._outdated = hello.get("protocol", wire.PROTOCOL) != wire.PROTOCOL or (
+            isinstance(least, int) and least > self._schema
+        )
+        if self._outdated:
+            self._show(Phase.UPDATE_NEEDED, "")
 
     async def _send(self, socket: ClientConnection, talk: Session) -> None:
         while True:
@@ -262,7 +282,7 @@ class Link:
         wanted = set(self._documents()) - self._denied
         is_open = set(talk.known_documents())
         for document in sorted(wanted - is_open):
-            talk.open(document, self._replica.state_vector(document))
+            talk.open(document, self._replica.state_vector(document), proven=self._replica.proven(document))
         for document in sorted(is_open - wanted):
             talk.leave(document)
 
@@ -294,6 +314,7 @@ class Link:
             last_ack_ms=fields.get("last_ack_ms", old.last_ack_ms),
             detail=fields.get("detail", old.detail),
             clock_ahead_ms=fields.get("clock_ahead_ms", old.clock_ahead_ms),
+            revoked=fields.get("revoked", old.revoked),
         )
         for listener in self.on_change:
             listener()

@@ -41,7 +41,7 @@ from sync_core.fold import Trade
 from sync_core.gate import Refusal, Run
 from sync_core.identity import Signer, Verifier
 from sync_core.replica_schema import migrate
-from sync_core.replica_store import ReplicaStore
+from sync_core.replica_store import NEWEST, ReplicaStore
 
 INSTALL_TOKEN = "install.token"
 
@@ -149,6 +149,8 @@ class Replica(ReplicaStore):
         """Continue under a new number: work the hub never acknowledged is said again, each fact with its old id as origin.
 
         Returns the number of envelopes said again. The old bytes are set aside, never offered: the original may still be at work.
+        Where two copies worked under one number, what was said after they parted is another history: the hub holds other facts under
+        those ids, so ours get ids of their own, and what they say of each other is told anew.
         """
         old = self.number
         if old is None:
@@ -166,19 +168,36 @@ class Replica(ReplicaStore):
             for document, n, _ in rows:
                 conn.execute("DELETE FROM fact WHERE document = ? AND n = ?", (document, n))
                 conn.execute("DELETE FROM envelope WHERE n = ?", (n,))
+            parted = {document: self.forked_from(document) for document, _, _ in rows}
             self._rebuild_heads(conn, old)
             self.set_setting("number", number)
             self.set_setting("certificate", dict(certificate))
             self.set_setting("former_numbers", [*self.setting("former_numbers", []), old])
             self.set_setting("piece_serial", 0)
             self._write_install_token()
+            renamed: dict[str, str] = {}
             for document, _, stored in rows:
                 said = decode_payload(stored[gate.HEADER_BYTES :])
+                first = parted[document]
+                is_own_history = first is not None and said.seq >= first
                 facts = [
-                    Fact(kind=f.kind, subjects=f.subjects, body=f.body, origin=f.origin or fact_id(old, said.seq, i))
+                    Fact(
+                        kind=f.kind,
+                        subjects=f.subjects,
+                        body={
+                            k: renamed.get(f"{document} {v}", v) if isinstance(v, str) else v for k, v in f.body.items()
+                        },
+                        origin=f.origin or (None if is_own_history else fact_id(old, said.seq, i)),
+                    )
                     for i, f in enumerate(said.facts)
                 ]
-                self._say(conn, document, facts, person=said.person, at_ms=said.at_ms)
+                ids = self._say(conn, document, facts, person=said.person, at_ms=said.at_ms)
+                if is_own_history:
+                    renamed |= {
+                        f"{document} {fact_id(old, said.seq, i)}": new
+                        for i, (f, new) in enumerate(zip(said.facts, ids, strict=True))
+                        if f.origin is None
+                    }
         return len(rows)
 
     # --- saying -----------------------------------------------------------------------------------------------------------
@@ -278,6 +297,9 @@ class Replica(ReplicaStore):
 
     def _admit_run(self, conn: sqlite3.Connection, document: str, run: Run) -> tuple[int, Refusal | None, set[str]]:
         head, before = self._head(document, run.device)
+        if run.device == self.number and run.last_seq > head.seq:
+            # A copy's words under our number: never ours to continue. `is_doubled` sees it, and they come again once we have another.
+            return 0, None, set()
         if run.first_seq > head.seq + 1:
             detail = f"the hub sent seq {run.first_seq} after {head.seq}"
             return (
@@ -323,6 +345,44 @@ class Replica(ReplicaStore):
             if changed:
                 self._changed.add(document)
         return changed > 0
+
+    def proven(self, document: str) -> dict[int, int]:
+        """Return {our number: last seq the hub has acknowledged}: what `Session.open` takes as shown, not only counted."""
+        number = self.number
+        if number is None:
+            return {}
+        row = self.conn.execute(
+            "SELECT acked FROM writer WHERE document = ? AND device = ?", (document, number)
+        ).fetchone()
+        return {number: 0 if row is None else row[0]}
+
+    def is_doubled(self, document: str, claimed: Mapping[int, int]) -> bool:
+        """True when a copy of this device speaks under our number: the hub refused ours as a fork, or holds more than we ever said.
+
+        `claimed` is the hub's state vector. While something of ours is still on its way the answer waits: it shows where the two part.
+        """
+        number = self.number
+        if number is None:
+            return False
+        if self.forked_from(document) is not None:
+            return True
+        return (
+            self.hub_is_ahead(document, claimed)
+            and self.proven(document)[number] >= self._head(document, number)[0].seq
+        )
+
+    @property
+    def is_forked(self) -> bool:
+        """True when the hub holds other envelopes under our number than ours: a number of our own is needed."""
+        return any(self.forked_from(document) is not None for document in self.documents())
+
+    def forked_from(self, document: str) -> int | None:
+        """Return the first seq of ours in a document that the hub holds otherwise; None when there is none."""
+        first = self.conn.execute(
+            "SELECT min(seq) FROM refusal WHERE document = ? AND device = ? AND seq > 0 AND code IN ('gate.fork', 'gate.chain')",
+            (document, self.number),
+        ).fetchone()[0]
+        return None if first is None else int(first)
 
     def hub_is_ahead(self, document: str, vector: Mapping[int, int]) -> bool:
         """True when the hub holds envelopes under our own number that we never said: we are a copy, or an old one."""
@@ -376,6 +436,12 @@ class Replica(ReplicaStore):
             "SELECT document FROM writer WHERE device = ? AND seq > acked ORDER BY document", (self.number,)
         )
         return [row[0] for row in rows]
+
+    @property
+    def needs_update(self) -> bool:
+        """True while facts of a newer version wait for an upgrade of this program."""
+        newest = self.setting(NEWEST, 0)
+        return isinstance(newest, int) and newest > self._trade.schema
 
     # --- inside -----------------------------------------------------------------------------------------------------------
 

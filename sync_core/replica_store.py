@@ -31,11 +31,16 @@ from sync_core.facts import (
     subject_type,
     whole_basis,
 )
-from sync_core.fold import State, Trade, fold_subject
+from sync_core.fold import State, Trade, fold_subject, judge
 from sync_core.gate import Head, Refusal, Run
 
 FOLD_AT_ONCE_MAX = 200
 """Subjects folded within the transaction that brought their facts; more are folded in steps of this size."""
+
+NEWEST = "newest_schema"
+"""Setting: the newest version that facts which nobody here can read were written in."""
+NEWER = "schema.newer"
+"""What a trade says of a fact that waits for an upgrade."""
 
 FULL_WORDS = "the disk is full: nothing was recorded. Free some space, then do it again"
 
@@ -207,6 +212,7 @@ class ReplicaStore:
         n = conn.execute("SELECT coalesce(max(n), 0) FROM envelope").fetchone()[0]
         log_rows = []
         text = canonical_json({str(k): v for k, v in basis.items()}).decode()
+        newest = max(self._trade.schema, int(self.setting(NEWEST, 0)))
         for envelope, stored, _ in rows:
             n += 1
             if envelope.basis:
@@ -214,6 +220,9 @@ class ReplicaStore:
                 text = canonical_json({str(k): v for k, v in basis.items()}).decode()
             log_rows.append((n, document, envelope.device, envelope.seq, envelope.at_ms, text, stored))
             for index, fact in enumerate(envelope.facts):
+                if envelope.schema > newest and self._is_newer(conn, document, envelope, index):
+                    newest = envelope.schema
+                    self.set_setting(NEWEST, newest)
                 if fact.kind in ENGINE_KINDS and is_server(envelope.device):
                     self._admissions.pop(document, None)
                     dirty |= {
@@ -236,6 +245,10 @@ class ReplicaStore:
         )
         self._changed.add(document)
         return dirty
+
+    def _is_newer(self, conn: sqlite3.Connection, document: str, envelope: Envelope, index: int) -> bool:
+        admission = admission_of(envelope.device, self._admissions_of(conn, document))
+        return judge(self._trade, place(envelope, basis={}, admission=admission)[index]) == NEWER
 
     def _fold(self, conn: sqlite3.Connection, document: str, subjects: set[str]) -> None:
         for subject in sorted(subjects):

@@ -60,11 +60,15 @@ class Received:
 class Acknowledged:
     """Device: the hub has committed what this vector names. `whole`: it is the hub's state vector, and what it leaves out is not there
     (a hub restored from an older backup); else it speaks of one update only.
+
+    A state vector counts envelopes and does not show them: of writers that were `proven` when the document was opened, `vector` names
+    only what is proven, and the rest is offered again. `claimed` is what the hub counts, which a copy of this device may have written.
     """
 
     document: str
     vector: Mapping[int, int]
     whole: bool
+    claimed: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +125,8 @@ class _Channel:
     scope: str = ""
     local: dict[int, int] = field(default_factory=dict)
     peer: dict[int, int] = field(default_factory=dict)
+    proven: dict[int, int] = field(default_factory=dict)
+    """Device: how far the hub has acknowledged our very bytes."""
     asked: bool = False
     """The peer's step 1 came and its answer, ended by a step 2, is still owed."""
     in_sync: bool = False
@@ -184,9 +190,14 @@ class Session:
 
     # --- opening ----------------------------------------------------------------------------------------------------------
 
-    def open(self, document: str, local: Mapping[int, int], *, token: str = "") -> None:
-        """Device: ask for a document, saying what we have committed of it."""
-        self._channels[document] = _Channel(address=document, local=dict(local))
+    def open(
+        self, document: str, local: Mapping[int, int], *, token: str = "", proven: Mapping[int, int] | None = None
+    ) -> None:
+        """Device: ask for a document, saying what we have committed of it.
+
+        `proven` {our number: last seq whose very bytes the hub has acknowledged}: what the hub counts beyond it may be a copy's.
+        """
+        self._channels[document] = _Channel(address=document, local=dict(local), proven=dict(proven or {}))
         self._send(wire.Auth(address=document, token=token))
         self._send(wire.Step1(address=document, vector=gate.encode_state_vector(local)))
 
@@ -431,10 +442,12 @@ class Session:
         except MalformedError as error:
             return [Violation(document=document, code=error.code, detail=str(error), frame=data, fatal=True)]
         channel.peer = dict(vector)
+        for writer, seq in channel.proven.items():
+            channel.peer[writer] = min(seq, vector.get(writer, 0))
         channel.asked = True
         # Updates still in flight keep their place in the queue: each gets its own status, in order, whatever is sent again.
         if self._side is Side.DEVICE:
-            return [Acknowledged(document=document, vector=vector, whole=True)]
+            return [Acknowledged(document=document, vector=dict(channel.peer), whole=True, claimed=vector)]
         return []
 
     def _receive_update(
@@ -459,7 +472,10 @@ class Session:
             detail = "a reader sent an update"
             return [Violation(document=document, code="wire.readonly", detail=detail, frame=data, fatal=False)]
         for run in runs:
-            channel.peer[run.device] = max(run.last_seq, channel.peer.get(run.device, 0))
+            if (
+                run.device not in channel.proven
+            ):  # Under our own number only a copy's words come: ours are still to be shown.
+                channel.peer[run.device] = max(run.last_seq, channel.peer.get(run.device, 0))
         if not runs:
             if self._side is Side.HUB:
                 # Settled in order: an empty step 2 must not overtake the answer to an update still being committed.
@@ -475,4 +491,6 @@ class Session:
         ends = channel.in_flight.popleft()
         if not applied or not ends:
             return []
+        for writer in channel.proven.keys() & ends.keys():
+            channel.proven[writer] = max(channel.proven[writer], ends[writer])
         return [Acknowledged(document=document, vector=ends, whole=False)]

@@ -16,6 +16,9 @@ from sync_core.facts import Fact
 SCHEMA = 2
 """The version of this vocabulary; an envelope says with which it was written. 2 brought `piece.adopted`."""
 
+SCHEMA_MIN = 1
+"""The oldest version whose programs this one still serves; older ones are told to update and keep working."""
+
 PRICE_FEN_MAX = 10_000_00
 """No garment of these markets costs ten thousand yuan: a price above is a slip of the finger (E8)."""
 

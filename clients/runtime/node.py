@@ -31,6 +31,9 @@ BALLAST_BYTES: Final = 2 * 1024 * 1024
 _ROOM_BYTES_MIN: Final = 16 * 1024 * 1024
 """The ballast is laid down only where this much stays free beside it."""
 
+CLOCK_OFF_MS_MAX: Final = 2 * 60_000
+"""A clock that is wrong by more is shown in the bar; it refuses nothing (REL-R9)."""
+
 LOOK_PAUSE_S: Final = 0.1
 LOOK_AGAIN_S: Final = 5.0
 FAULT_PAUSE_S: Final = 1.0
@@ -50,6 +53,10 @@ class Bar:
     needs_person: int
     printers: Sequence[PrintState]
     disk_full: bool
+    clock_off_min: int = 0
+    """How far this device's clock is off the server's, in whole minutes; 0 up to two of them."""
+    newer: bool = False
+    """Facts of a newer version wait for an update of this program."""
 
 
 class Node:
@@ -176,13 +183,17 @@ class Node:
     def bar(self) -> Bar:
         """Return what the state bar shows."""
         states = self.printers.states()
+        link = self.link.state()
+        off_ms = abs(link.clock_ahead_ms or 0)
         return Bar(
-            link=self.link.state(),
+            link=link,
             signal=self.link.enabled,
             waiting=self.replica.waiting(),
             needs_person=self.needs_person(),
             printers=states,
             disk_full=self._disk_full,
+            clock_off_min=off_ms // 60_000 if off_ms > CLOCK_OFF_MS_MAX else 0,
+            newer=self.replica.needs_update,
         )
 
     # --- disk -------------------------------------------------------------------------------------------------------------

@@ -32,12 +32,17 @@ class Clock(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkState:
-    """The link as the state bar shows it: `status` is live, offline, connecting, refused or update_needed."""
+    """The link as the state bar shows it: `status` is live, offline, connecting, refused or update_needed.
+
+    `clock_ahead_ms`: this device's clock against the server's, as last heard. `revoked`: what it delivers waits for a supervisor.
+    """
 
     status: str
     since_ms: int | None
     last_ack_ms: int | None
     detail: str = ""
+    clock_ahead_ms: int | None = None
+    revoked: bool = False
 
 
 class Link(Protocol):

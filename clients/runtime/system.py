@@ -166,8 +166,9 @@ class HubLink:
         """Return what the state bar shows."""
         status = self._link.status
         return LinkState(
-            status=status.phase.value, since_ms=status.since_ms, last_ack_ms=status.last_ack_ms, detail=status.detail
-        )
+            status=status.phase.value, since_ms=status.since_ms, last_ack_ms=status.last_ack_ms, detail=status.detail,
+            clock_ahead_ms=status.clock_ahead_ms, revoked=status.revoked,
+        )  # fmt: skip
 
     def notify(self) -> None:
         """Wake the link."""

@@ -33,6 +33,9 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
     "bar.nothing_waits": ("全部已同步", "All synced"),
     "bar.needs": ("{n} 件要你处理", "{n} need you"),
     "bar.printing": ("在打 {n} 张", "printing {n}"),
+    "bar.revoked": ("本机已停用：交来的等主管放行", "Revoked: what this device delivers waits for a supervisor"),
+    "bar.clock": ("本机时钟差 {n} 分钟，请校准", "This clock is off by {n} min: set it"),
+    "bar.newer": ("有更新的记录看不懂：请更新程序", "Newer records wait: update this program"),
     "bar.disk_full": ("磁盘满了，请清理", "Disk full: free some space"),
     # --- sign-in and enrolment
     "sign_in.title": ("谁在用这台设备？", "Who is using this device?"),

@@ -218,6 +218,15 @@ class Batch:
             update(d).where(d.c.key == key, d.c.resolved_ms.is_(None)).values(resolved_ms=self.now_ms, note=note)
         )
 
+    def reopen_discrepancy(self, key: str) -> None:
+        """Open a settled discrepancy again: the same thing happened once more."""
+        d = st.discrepancy
+        self.conn.execute(
+            update(d)
+            .where(d.c.key == key, d.c.resolved_ms.is_not(None))
+            .values(resolved_ms=None, note="", opened_ms=self.now_ms)
+        )
+
     def notice(self, owner: str, code: str, subject: str, /, *, fact: str = "", **parts: object) -> None:
         """Put something into an owner's inbox (I14); `parts` fill its words in (`words`)."""
         zh, en = NOTICES[code]

@@ -148,6 +148,7 @@ def write_off_device(b: Batch, command: c.DeviceWriteOff) -> dict[str, Any]:
     if device is None:
         raise RefusedError("device.unknown", "没有这台设备 / there is no such device")
     b.set(s.device, command.device, written_off_ms=b.now_ms, revoked_ms=device.revoked_ms or b.now_ms)
+    b.store.ended.add(command.device)
     t = st.task.c
     tasks = b.conn.execute(select(st.task).where(t.device == command.device, t.status == "recalled")).all()
     for task in tasks:

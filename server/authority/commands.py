@@ -257,6 +257,7 @@ HANDLERS: Final[dict[str, Handler]] = {
     c.RoutesAssign.KIND: dispatch.assign_routes,
     c.TaskReassign.KIND: dispatch.reassign,
     c.PersonCreate.KIND: create_person,
+    c.PersonEnd.KIND: devices.end_person,
     c.DeviceCode.KIND: devices.keep_code,
     c.DeviceEnrol.KIND: devices.enrol,
     c.DeviceRenumber.KIND: devices.renumber,

@@ -1,6 +1,6 @@
 """Which rule decides about which kind of fact; every fact is decided once, whatever restarts.
 
-Facts of a revoked device that came after its revocation are parked until a supervisor lets them count (E31).
+Facts of a revoked device, or of a person who left, that came after that are parked until a supervisor lets them count (E31).
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ from sync_core.facts import PlacedFact
 from trade import kinds
 
 Rule = Callable[[Batch, str, PlacedFact], None]
+
+PARKED: Final = "parked"
+"""The rule under which a fact waits for a supervisor."""
 
 RULES: Final[dict[str, Rule]] = {
     kinds.PieceBought.KIND: adoption.on_bought,
@@ -44,13 +47,20 @@ RULES: Final[dict[str, Rule]] = {
 
 def decide(b: Batch, document: str, fact: PlacedFact, *, received_ms: int) -> None:
     """Decide about a device's fact, once, and carry it to the other documents that need it."""
-    device = b.row(s.device, fact.writer)
-    if device is not None and device.revoked_ms is not None and received_ms > device.revoked_ms:
-        if not b.once(document, fact.id, "parked"):
-            return
-        b.discrepancy("parked", f"device:{fact.writer}", PLATFORM, facts=[fact.id], key=f"parked|{fact.writer}")
-        return
-    decide_now(b, document, fact)
+    device, person = b.row(s.device, fact.writer), b.row(s.person, fact.person)
+    ends_ms = [device.revoked_ms if device is not None else None, person.ended_ms if person is not None else None]
+    if any(end_ms is not None and received_ms > end_ms for end_ms in ends_ms):
+        park(b, document, fact)
+    else:
+        decide_now(b, document, fact)
+
+
+def park(b: Batch, document: str, fact: PlacedFact) -> None:
+    """Let a fact wait for a supervisor; an entry he has settled before is opened again."""
+    if b.once(document, fact.id, PARKED):
+        key = f"{PARKED}|{fact.writer}"
+        b.discrepancy("parked", f"device:{fact.writer}", PLATFORM, facts=[fact.id], key=key)
+        b.reopen_discrepancy(key)
 
 
 def decide_now(b: Batch, document: str, fact: PlacedFact) -> None:

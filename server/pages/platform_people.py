@@ -119,6 +119,12 @@ async def add_person(asking: Platform, id: Typed, name: Typed, pin: Annotated[st
     return await asking.follow(command, "/platform/people")
 
 
+@router.post("/people/{person}/end")
+async def end_person(asking: Platform, person: str) -> Response:
+    """Somebody left (E31)."""
+    return await asking.follow(make(commands.PersonEnd, person=person), "/platform/people")
+
+
 @router.get("/users")
 def users(asking: Admin) -> Response:
     """Who may sign in on the pages."""

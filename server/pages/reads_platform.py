@@ -58,8 +58,20 @@ def devices(
         .where(s.quarantine.c.resolved_ms.is_(None))
         .group_by(s.quarantine.c.device),
     )
+    v, decided = s.verdict.c, s.verdict.alias("decided")
+    rule = decided.c.rule.like("decide:%")
+    settled = select(decided.c.id).where(decided.c.fact == v.fact, decided.c.document == v.document, rule).exists()
+    f = s.fact.c
+    parked = _by_number(
+        conn,
+        select(f.writer, func.count())
+        .select_from(s.verdict.join(s.fact, (f.id == v.fact) & (f.document == v.document)))
+        .where(v.rule == "parked", f.void.is_(None), ~settled)
+        .group_by(f.writer),
+    )
     for one in found:
         number = one["number"]
+        one["parked"] = parked.get(number, 0)
         one["documents"], one["people"] = json.loads(one["documents"]), json.loads(one["people"])
         one["last_word_ms"] = last_word.get(number)
         one["envelopes"] = accepted.get(number, 0)

@@ -262,6 +262,7 @@ DONE: Mapping[str, Word] = {
     "routes.assign": Word("已派单。", "The pieces were assigned."),
     "task.reassign": Word("已改派。", "The task was given to another device."),
     "person.create": Word("人员已保存。", "The person was saved."),
+    "person.end": Word("已离开，不能再签到。", "He signs in nowhere any more."),
     "device.code": Word("登记码已生成。", "The code was made."),
     "device.revoke": Word("设备已停用。", "The device was revoked."),
     "orphan.adopt": Word("已按标签认领这件。", "The piece was adopted by its label."),
