@@ -28,6 +28,7 @@ class RawSocket:
         self.reader = reader
         self.writer = writer
         self.close_code: int | None = None
+        self.close_reason = ""
         self.headers = b""
 
     @classmethod
@@ -88,6 +89,7 @@ class RawSocket:
         opcode = first & 0x0F
         if opcode == CLOSE:
             self.close_code = int.from_bytes(payload[:2], "big") if payload else 1005
+            self.close_reason = payload[2:].decode("utf-8", "replace")
             raise ConnectionResetError(f"closed with {self.close_code}")
         return opcode, payload
 

@@ -85,12 +85,12 @@ class Member:
 class Stage:
     """A founded folder, its members, and its server while the `with` lasts."""
 
-    def __init__(self, folder: Path, *, members: int) -> None:
+    def __init__(self, folder: Path, *, members: int, per_warehouse: int = PER_WAREHOUSE) -> None:
         self.data = folder / "server"
         self.log = folder / "server.log"
-        self.members = _found(self.data, members)
+        self.members = _found(self.data, members, per_warehouse)
         signer = open_signer(self.data / KEY)
-        self._secret, self.server_key = secret_of(signer), signer.public_key
+        self.secret, self.server_key = secret_of(signer), signer.public_key
         self.server = Actor(name="server", arguments=["server", "--data", str(self.data), "--port", "0"], log=self.log)
 
     def __enter__(self) -> Self:
@@ -120,11 +120,11 @@ class Stage:
 
     def token(self, member: Member) -> str:
         """A device's token, as the server would give it."""
-        return issue_token(self._secret, member.number, now_ms=_now_ms())
+        return issue_token(self.secret, member.number, now_ms=_now_ms())
 
     def reading_token(self, *documents: str, hours: int = 1) -> str:
         """A third party's token."""
-        return issue_reading_token(self._secret, frozenset(documents), until_ms=_now_ms() + hours * 3_600_000)
+        return issue_reading_token(self.secret, frozenset(documents), until_ms=_now_ms() + hours * 3_600_000)
 
     def memory_mib(self) -> float:
         """Resident memory of the server's process."""
@@ -214,7 +214,7 @@ class HealthProbe:
         return found
 
 
-def _found(data: Path, members: int) -> list[Member]:
+def _found(data: Path, members: int, per_warehouse: int) -> list[Member]:
     """Make the folder and enrol so many terminals, without a process."""
     init_folder(data, admin="admin", password="proof-admin-password", zone="Asia/Shanghai", database=None)
     server = open_server(data, now_ms=_now_ms(), synchronous="OFF")
@@ -230,7 +230,7 @@ def _found(data: Path, members: int) -> list[Member]:
         for place in range(members):
             seed = hashlib.sha256(b"proof member %d" % place).digest()
             _, digest = c.new_enrol_code()
-            warehouse = f"w{place // PER_WAREHOUSE}"
+            warehouse = f"w{place // per_warehouse}"
             code = c.DeviceCode(
                 code_digest=digest, role="warehouse", name=f"t{place}", people=[PERSON], warehouse=warehouse
             )

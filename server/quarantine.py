@@ -36,14 +36,17 @@ class Quarantine:
     def __init__(self) -> None:
         self._kept: dict[tuple[int, str], _Kept] = {}
 
-    def keep(self, conn: Connection, refused: Refused, *, more: int = 0) -> None:
-        """Keep what was refused, or count it; `more` others like it came with it and are only counted."""
+    def count(self, conn: Connection, refused: Refused, count: int) -> None:
+        """Count so many like this one, of which nothing is kept."""
+        self._of(conn, refused).more += count
+
+    def keep(self, conn: Connection, refused: Refused) -> None:
+        """Keep what was refused, or count it."""
         kept = self._of(conn, refused)
         stored = refused.stored[: limits.QUARANTINE_BYTES_MAX]
         if kept.rows >= limits.QUARANTINE_ROWS_MAX:
-            kept.more += 1 + more
+            kept.more += 1
             return
-        kept.more += more
         q = s.quarantine.c
         known = conn.execute(
             select(q.id).where(

@@ -171,9 +171,9 @@ class Store:
             upsert(conn, s.head, ("document", "device"), where)
             self.appended.setdefault(document, {})[device] = moved.seq
 
-    def quarantine(self, refused: Refused, *, more: int = 0) -> None:
-        """Keep what was refused, once per place, code and content, and so many a day; `more` like it are counted."""
-        self.quarantined.keep(self._in_transaction(), refused, more=more)
+    def quarantine(self, refused: Refused) -> None:
+        """Keep what was refused, once per place, code and content, and so many a day; the rest is counted."""
+        self.quarantined.keep(self._in_transaction(), refused)
 
     def stored(self, document: str, device: int, first: int, last: int) -> list[bytes]:
         """Return the stored bytes of seqs first..last of a writer."""

@@ -83,7 +83,8 @@ class SyncDesk:
         known = self._store.key_of(device)
         if known is None:
             return None
-        if document in known.documents or document.startswith(f"device/{device}/"):
+        own, _, rest = document.rpartition("/")
+        if document in known.documents or (own == f"device/{device}" and rest.isascii() and rest.isdigit()):
             return READ_WRITE
         # A document that ended, or was taken from the device: it may still deliver what it wrote there.
         with self._store.reading() as conn:

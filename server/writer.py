@@ -17,6 +17,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Protocol
 
 from server.store import Store
@@ -78,8 +79,10 @@ class Writer:
         self._now_ms = now_ms
         self._on_commit = on_commit
         self._queue: deque[tuple[Submission, Future[Outcome]]] = deque()
-        self._refused: dict[tuple[int, str], tuple[Refused, int]] = {}
-        """{(sender, code): (the first frame that no chain would take, how many came)} since the last commit."""
+        self._refused: list[Refused] = []
+        """Frames that no chain would take, since they were last kept."""
+        self._refused_more: dict[tuple[int, str], tuple[Refused, int]] = {}
+        """{(sender, code): (one of them, how many)}: what came beyond the room for them."""
         self._work = threading.Condition()
         self._nudged = False
         self._stopping = False
@@ -118,8 +121,12 @@ class Writer:
     def refuse(self, refused: Refused) -> None:
         """Keep what a peer sent and no chain would take. It goes with the next commit, a second later at most: no fsync of its own."""
         with self._work:
-            first, count = self._refused.get((refused.sent_by, refused.code), (refused, 0))
-            self._refused[refused.sent_by, refused.code] = (first, count + 1)
+            if len(self._refused) < limits.QUARANTINE_WAITING_MAX:
+                stored = refused.stored[: limits.QUARANTINE_BYTES_MAX]
+                self._refused.append(replace(refused, stored=stored))
+                return
+            first, count = self._refused_more.get((refused.sent_by, refused.code), (refused, 0))
+            self._refused_more[refused.sent_by, refused.code] = (replace(first, stored=b""), count + 1)
 
     def nudge(self) -> None:
         """There is a new command, or a device was enrolled."""
@@ -146,14 +153,17 @@ class Writer:
         if now - self._refused_at < IDLE_SECONDS and not self._stopping:
             return
         with self._work:
-            refused, self._refused = self._refused, {}
-        if not (refused or self._store.quarantined.owes):
+            refused, self._refused = self._refused, []
+            more, self._refused_more = self._refused_more, {}
+        if not (refused or more or self._store.quarantined.owes):
             return
         self._refused_at = now
         try:
             with self._store.transaction() as conn:
-                for one, count in refused.values():
-                    self._store.quarantine(one, more=count - 1)
+                for one in refused:
+                    self._store.quarantine(one)
+                for one, count in more.values():
+                    self._store.quarantined.count(conn, one, count)
                 self._store.quarantined.tell(conn)
         except Exception as error:
             log.exception("the quarantine was not written")

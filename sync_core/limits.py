@@ -76,6 +76,8 @@ HALF_OPEN_PER_ADDRESS_MAX: Final = 256
 BODY_MS_MAX: Final = 300_000
 """A whole HTTP body: 20 MiB of orders at 0.6 Mbit/s."""
 
+QUARANTINE_WAITING_MAX: Final = 256
+"""Refused frames that wait for the writer, a second at most: 8 MiB; more are only counted."""
 QUARANTINE_ROWS_MAX: Final = 16
 QUARANTINE_BYTES_MAX: Final = ENVELOPE_BYTES_MAX + 96
 """What is kept of refused bytes, a sender, code and day; the rest is counted. 16 x 20 codes x 32 KiB: 10 MiB a hostile device and day."""
