@@ -20,7 +20,7 @@ from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
 from clients.runtime import shown
@@ -269,16 +269,21 @@ async def read_form(request: Request) -> Form:
     """Return the fields of a plain form.
 
     Raises:
-        MalformedError: another content type, a body that is too large, or a field that stands twice.
+        MalformedError: another content type, a body that is too large or not whole, or a field that stands twice.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in {"application/x-www-form-urlencoded", ""}:
         raise MalformedError("form.kind", kind[:60])
     body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > FORM_BYTES_MAX:
-            raise MalformedError("form.too_long", "form")
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > FORM_BYTES_MAX:
+                raise MalformedError("form.too_long", "form")
+    except ClientDisconnect:
+        raise MalformedError("form.missing", "the form did not arrive whole") from None
+    if body and not kind:
+        raise MalformedError("form.kind", "no content type")
     try:
         pairs: list[tuple[str, Any]] = parse_qsl(body.decode("utf-8"), keep_blank_values=True, max_num_fields=200)
     except ValueError as error:
