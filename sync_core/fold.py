@@ -14,7 +14,7 @@ and voids (the trade says so from kind, role and body). Kinds a newer schema bri
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from heapq import heapify, heappop, heappush
+from heapq import heappop, heappush
 from typing import Any, Protocol
 
 from sync_core.facts import ENGINE_KINDS, PlacedFact, is_server
@@ -74,33 +74,57 @@ def fold_subject(trade: Trade, subject: str, facts: Iterable[PlacedFact]) -> Sta
 
 
 def _sort_topologically(trade: Trade, facts: list[PlacedFact]) -> list[PlacedFact]:
-    # Rank and id decide; the place only parts facts of one author's two documents that bear the same number.
-    keys = [(trade.rank(fact), _id_key(fact.id), fact.writer, fact.seq, fact.index) for fact in facts]
-    before = [0] * len(facts)
-    after: list[list[int]] = [[] for _ in facts]
-    for i, late in enumerate(facts):
-        for j, early in enumerate(facts):
-            if i != j and late.knew(early) and not (early.knew(late) and keys[i] < keys[j]):
-                before[i] += 1
-                after[j].append(i)
-    ready = [(keys[i], i) for i, count in enumerate(before) if count == 0]
-    heapify(ready)
-    waiting = {i for i, count in enumerate(before) if count}
+    """Merge the writers' facts, each in his own order: next is the lowest (rank, id) of those whose authors knew of none that is left.
+
+    A writer knew his own facts before, so only the first left of each can be next. One that waits is looked at again when the writer
+    it waits for has moved: the work grows with the facts and the writers, not with the square of the facts (P29).
+    """
+    queues: dict[int, list[PlacedFact]] = {}
+    for fact in sorted(facts, key=lambda fact: (fact.writer, fact.seq, fact.index)):
+        queues.setdefault(fact.writer, []).append(fact)
+    place = dict.fromkeys(queues, 0)
+
+    def waits_for(fact: PlacedFact) -> int | None:
+        for writer, known in fact.basis.items():
+            queue = queues.get(writer)
+            if (
+                queue is not None
+                and writer != fact.writer
+                and place[writer] < len(queue)
+                and queue[place[writer]].seq <= known
+            ):
+                return writer
+        return None
+
+    def key_of(fact: PlacedFact) -> tuple[int, tuple[int, ...], int, int, int]:
+        # Rank and id decide; the place only parts facts of one author's two documents that bear the same number.
+        return trade.rank(fact), _id_key(fact.id), fact.writer, fact.seq, fact.index
+
+    ready: list[tuple[tuple[int, tuple[int, ...], int, int, int], PlacedFact]] = []
+    blocked: dict[int, list[PlacedFact]] = {}
+    look = [queue[0] for queue in queues.values()]
     ordered: list[PlacedFact] = []
-    while ready or waiting:
+    while len(ordered) < len(facts):
+        for fact in look:
+            writer = waits_for(fact)
+            if writer is None:
+                heappush(ready, (key_of(fact), fact))
+            else:
+                blocked.setdefault(writer, []).append(fact)
         if not ready:
             # A circle of hostile bases: cut it at its lowest fact, the same one everywhere.
-            cut = min(waiting, key=lambda i: keys[i])
-            waiting.discard(cut)
-            before[cut] = 0
-            heappush(ready, (keys[cut], cut))
-        _, i = heappop(ready)
-        ordered.append(facts[i])
-        for k in after[i]:
-            before[k] -= 1
-            if before[k] == 0 and k in waiting:
-                waiting.discard(k)
-                heappush(ready, (keys[k], k))
+            lowest = min((fact for waiting in blocked.values() for fact in waiting), key=key_of)
+            for waiting in blocked.values():
+                if lowest in waiting:
+                    waiting.remove(lowest)
+            heappush(ready, (key_of(lowest), lowest))
+        _, fact = heappop(ready)
+        ordered.append(fact)
+        place[fact.writer] += 1
+        look = blocked.pop(fact.writer, [])
+        queue = queues[fact.writer]
+        if place[fact.writer] < len(queue):
+            look.append(queue[place[fact.writer]])
     return ordered
 
 
