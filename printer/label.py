@@ -119,6 +119,7 @@ _KINDS: Final[Mapping[str, type[Element]]] = {
     "copy_mark": CopyMark,
 }
 _NAMES: Final = {kind: name for name, kind in _KINDS.items()}
+_READERS: Final = {kind: TypeAdapter[Element](kind) for kind in _KINDS.values()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -256,6 +257,6 @@ def _decode_element(entry: Any) -> Element:
         except binascii.Error as error:
             raise LabelError(f"the picture's bits are not base64: {error}") from error
     try:
-        return TypeAdapter[Element](kind).validate_python(fields)
+        return _READERS[kind].validate_python(fields)
     except ValidationError as error:
         raise LabelError(f"a {_NAMES[kind]} is wrong: {error.errors(include_url=False)}") from error

@@ -75,18 +75,17 @@ def draw_text(text: str, *, height_dots: int, bold: bool = False) -> Image.Image
     half = height_dots / 2
     width_dots = round(sum(char_halves(char) for char in text) * half) + (1 if bold else 0)
     image = Image.new("1", (max(1, width_dots), height_dots), 1)
-    draw = ImageDraw.Draw(image)
-    draw.fontmode = "1"
     x_halves = 0
     for char in text:
         halves = char_halves(char)
         shown = char if has_glyph(char) else MISSING_GLYPH
         size = height_dots if char_halves(shown) == 2 else max(4, round(height_dots * _HALF_CELL_SHRINK))
-        font = _font(size if halves == char_halves(shown) else round(height_dots / 2))
+        size = size if halves == char_halves(shown) else round(height_dots / 2)
+        # Centred in its cell: the font's full-width punctuation is narrower than a printer's.
+        centre = (x_halves + halves / 2) * half
+        ink = _glyph(shown, size, height_dots, centre % 1)
         for shift in (0, 1) if bold else (0,):
-            # Centred in its cell: the font's full-width punctuation is narrower than a printer's.
-            centre = (x_halves + halves / 2) * half + shift
-            draw.text((centre, height_dots * _BASELINE), shown, font=font, fill=0, anchor="ms")
+            image.paste(0, (int(centre) + shift - height_dots, 0), ink)
         x_halves += halves
     return image
 
@@ -143,6 +142,16 @@ def has_glyph(char: str) -> bool:
         return True
     font = _font(16)
     return _drawn(font, char) != _drawn(font, "\U0010ffff")
+
+
+@lru_cache(maxsize=2048)
+def _glyph(char: str, size_dots: int, height_dots: int, part: float) -> Image.Image:
+    """Return the ink (1) of a character `part` of a dot right of the middle of two cells, kept as a printer keeps its font."""
+    ink = Image.new("1", (2 * height_dots, height_dots), 0)
+    draw = ImageDraw.Draw(ink)
+    draw.fontmode = "1"
+    draw.text((height_dots + part, height_dots * _BASELINE), char, font=_font(size_dots), fill=1, anchor="ms")
+    return ink
 
 
 def _drawn(font: ImageFont.FreeTypeFont, char: str) -> tuple[tuple[int, int], bytes]:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, Table, Text
+from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, MetaData, Table, Text
+
+from server.schema import Blob
 
 auth_metadata = MetaData()
 
@@ -30,7 +32,7 @@ auth_account = Table(
 auth_session = Table(
     "auth_session",
     auth_metadata,
-    Column("token_digest", LargeBinary, primary_key=True),
+    Column("token_digest", Blob, primary_key=True),
     Column("account", Integer, ForeignKey("auth_account.id"), nullable=False),
     Column("created_ms", _BIG, nullable=False),
     Column("seen_ms", _BIG, nullable=False),

@@ -28,6 +28,16 @@ metadata = MetaData()
 _BIG: Any = BigInteger().with_variant(Integer(), "sqlite")
 
 
+class Blob(LargeBinary):
+    """Bytes as both drivers take and give them: SQLAlchemy's own wraps each value, a third of what writing the log cost."""
+
+    def bind_processor(self, dialect: Any) -> None:
+        """Pass values on as they are."""
+
+    def result_processor(self, dialect: Any, coltype: Any) -> None:
+        """Pass values on as they are."""
+
+
 def _table(name: str, *columns: Any) -> Table:
     return Table(name, metadata, *columns, sqlite_strict=True)
 
@@ -57,8 +67,8 @@ envelope = _table(
     _text("document"),
     _whole("device"),
     _whole("seq"),
-    Column("stored", LargeBinary, nullable=False),
-    Column("digest", LargeBinary, nullable=False),
+    Column("stored", Blob, nullable=False),
+    Column("digest", Blob, nullable=False),
     _whole("received_ms"),
     UniqueConstraint("document", "device", "seq"),
     Index("envelope_by_document", "document", "n"),
@@ -70,7 +80,7 @@ head = _table(
     _text("document", primary_key=True),
     _whole("device", primary_key=True, autoincrement=False),
     _whole("seq"),
-    Column("digest", LargeBinary, nullable=False),
+    Column("digest", Blob, nullable=False),
 )
 """Where each writer's chain stands in each document."""
 
@@ -82,7 +92,7 @@ quarantine = _table(
     _whole("seq"),
     _text("code"),
     _text("detail"),
-    Column("stored", LargeBinary, nullable=False),
+    Column("stored", Blob, nullable=False),
     _whole("sent_by"),
     _whole("received_ms"),
     _whole("resolved_ms", null=True),
@@ -92,7 +102,7 @@ quarantine = _table(
 device = _table(
     "device",
     _whole("number", primary_key=True, autoincrement=False),
-    Column("public_key", LargeBinary, nullable=False),
+    Column("public_key", Blob, nullable=False),
     _text("alg"),
     _text("role"),
     _text("organisation"),
@@ -137,7 +147,7 @@ person = _table(
 server_number = _table(
     "server_number",
     _whole("number", primary_key=True, autoincrement=False),
-    Column("public_key", LargeBinary, nullable=False),
+    Column("public_key", Blob, nullable=False),
     _whole("since_ms"),
 )
 
@@ -246,8 +256,8 @@ entry = _table(
     _text("causes"),
     _text("zh"),
     _text("en"),
-    Column("prev", LargeBinary, nullable=False),
-    Column("digest", LargeBinary, nullable=False),
+    Column("prev", Blob, nullable=False),
+    Column("digest", Blob, nullable=False),
     Index("entry_by_merchant", "merchant", "id"),
     Index("entry_by_order", "order_id", "id"),
 )

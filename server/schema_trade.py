@@ -5,9 +5,9 @@ They are derived from facts and commands and never say more than those. Units as
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Index, LargeBinary, UniqueConstraint
+from sqlalchemy import Column, Index, UniqueConstraint
 
-from server.schema import _BIG, _table, _text, _whole
+from server.schema import _BIG, Blob, _table, _text, _whole
 
 merchant = _table(
     "merchant",
@@ -64,7 +64,7 @@ shop_order = _table(
     _text("courier", ""),
     _whole("address_ok", 0),
     _text("receiver_shown", ""),
-    Column("receiver_sealed", LargeBinary, nullable=True),
+    Column("receiver_sealed", Blob, nullable=True),
     _whole("hold_fen", 0),
     _whole("refund_open", 0),
     _text("digest"),
@@ -210,7 +210,7 @@ parcel = _table(
 parcel_key = _table(
     "parcel_key",
     _text("parcel", primary_key=True),
-    Column("key", LargeBinary, nullable=False),
+    Column("key", Blob, nullable=False),
     _whole("purged_ms", null=True),
 )
 

@@ -19,6 +19,7 @@ from sqlalchemy import (
     Connection,
     Engine,
     RowMapping,
+    bindparam,
     create_engine,
     event,
     insert,
@@ -31,7 +32,7 @@ from sqlalchemy.engine import make_url
 from server import schema as s
 from server import schema_trade  # noqa: F401  (its tables join the metadata)
 from server.quarantine import Quarantine
-from server.rows import get_meta, set_meta, upsert
+from server.rows import add_all, get_meta, set_meta, upsert, upsert_all
 from sync_core.errors import IncompatibleError, InvariantError
 from sync_core.gate import Head, Run, entry_bytes, group_runs
 from sync_core.hub import LogRow, Refused
@@ -51,6 +52,19 @@ class DeviceRecord:
     documents: tuple[str, ...]
 
 
+_HEADS = select(s.head.c.device, s.head.c.seq, s.head.c.digest).where(s.head.c.document == bindparam("document_"))
+_LAST_SEQ = select(s.head.c.seq).where(
+    s.head.c.document == bindparam("document_"), s.head.c.device == bindparam("device_")
+)
+_AFTER = (
+    select(s.envelope.c.seq, s.envelope.c.stored)
+    .where(
+        s.envelope.c.document == bindparam("document_"),
+        s.envelope.c.device == bindparam("device_"),
+        s.envelope.c.seq > bindparam("after_"),
+    )
+    .order_by(s.envelope.c.seq)
+)
 WRITER_WAIT_MS = 15_000
 """How long one connection waits for another's SQLite write lock; sign-in pages write a row now and then."""
 
@@ -133,10 +147,8 @@ class Store:
     def heads(self, document: str) -> dict[int, Head]:
         """Return {writer: where his chain stands} of a document."""
         with self.reading() as conn:
-            rows = conn.execute(
-                select(s.head.c.device, s.head.c.seq, s.head.c.digest).where(s.head.c.document == document)
-            )
-            return {device: Head(seq=seq, digest=bytes(digest)) for device, seq, digest in rows}
+            rows = conn.execute(_HEADS, {"document_": document})
+            return {device: Head(seq=seq, digest=digest) for device, seq, digest in rows}
 
     def append(self, document: str, rows: Sequence[LogRow]) -> None:
         """Add rows to the log and move the heads. Rows of one writer must continue his chain without a hole.
@@ -147,13 +159,14 @@ class Store:
         if not rows:
             return
         conn = self._in_transaction()
-        heads = self.heads(document)
+        moved: dict[int, LogRow] = {}
         values = []
         for row in rows:
-            before = heads.get(row.device)
-            if row.seq != (before.seq if before else 0) + 1:
+            before = moved.get(row.device)
+            last = before.seq if before is not None else self._last_seq(conn, document, row.device)
+            if row.seq != last + 1:
                 raise InvariantError(f"envelope {row.device}.{row.seq} does not continue its chain in {document}")
-            heads[row.device] = Head(seq=row.seq, digest=row.digest)
+            moved[row.device] = row
             values.append(
                 {
                     "document": document,
@@ -164,12 +177,12 @@ class Store:
                     "received_ms": row.received_ms,
                 }
             )
-        conn.execute(insert(s.envelope), values)
-        for device in {row.device for row in rows}:
-            moved = heads[device]
-            where = {"document": document, "device": device, "seq": moved.seq, "digest": moved.digest}
-            upsert(conn, s.head, ("document", "device"), where)
-            self.appended.setdefault(document, {})[device] = moved.seq
+        add_all(conn, s.envelope, values)
+        heads = [
+            {"document": document, "device": row.device, "seq": row.seq, "digest": row.digest} for row in moved.values()
+        ]
+        upsert_all(conn, s.head, ("document", "device"), heads)
+        self.appended.setdefault(document, {}).update({row.device: row.seq for row in moved.values()})
 
     def quarantine(self, refused: Refused) -> None:
         """Keep what was refused, once per place, code and content, and so many a day; the rest is counted."""
@@ -197,27 +210,21 @@ class Store:
 
     def read_missing(self, document: str, have: Mapping[int, int], *, bytes_max: int) -> tuple[Run, ...]:
         """Return runs beyond the state vector `have`, as much as one update of `bytes_max` carries; one envelope at least."""
-        e = s.envelope.c
         found: list[tuple[int, int, bytes]] = []
         size = 0
         with self.reading() as conn:
-            heads = conn.execute(
-                select(s.head.c.device, s.head.c.seq).where(s.head.c.document == document).order_by(s.head.c.device)
-            ).all()
-            for device, last in heads:
-                if have.get(device, 0) >= last:
+            for device, last, _ in sorted(conn.execute(_HEADS, {"document_": document}).all()):
+                after = have.get(device, 0)
+                if after >= last:
                     continue
-                query = (
-                    select(e.device, e.seq, e.stored)
-                    .where(e.document == document, e.device == device, e.seq > have.get(device, 0))
-                    .order_by(e.seq)
-                )
-                with closing(conn.execute(query, execution_options={"yield_per": 200})) as rows:
-                    for row in rows:
-                        size += entry_bytes(row[2])
-                        if found and size > bytes_max - 64:
-                            return group_runs(found)
-                        found.append((row[0], row[1], bytes(row[2])))
+                where = {"document_": document, "device_": device, "after_": after}
+                with closing(conn.execute(_AFTER, where, execution_options={"yield_per": 200})) as rows:
+                    for part in rows.partitions():
+                        for seq, stored in part:
+                            size += entry_bytes(stored)
+                            if found and size > bytes_max - 64:
+                                return group_runs(found)
+                            found.append((device, seq, stored))
         return group_runs(found)
 
     def key_of(self, device: int) -> DeviceRecord | None:
@@ -250,6 +257,9 @@ class Store:
         """Set a named JSON value."""
         with self.transaction() as conn:
             set_meta(conn, name, value)
+
+    def _last_seq(self, conn: Connection, document: str, device: int) -> int:
+        return int(conn.execute(_LAST_SEQ, {"document_": document, "device_": device}).scalar() or 0)
 
     def _in_transaction(self) -> Connection:
         if self._writing is None or self._writing_thread != threading.get_ident():

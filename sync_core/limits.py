@@ -19,6 +19,10 @@ DEVICE_NUMBER_MAX: Final = 99_999
 ENVELOPE_BYTES_MAX: Final = 32 * 1024
 """One stored envelope. The largest honest one, a parcel of 60 pieces, is under 8 KiB."""
 
+PAYLOAD_KEPT_BYTES_MAX: Final = 4 * 1024
+PAYLOADS_KEPT_MAX: Final = 1_024
+"""Payloads kept decoded: at 300 bytes, and ten times that as objects, some 3 MiB a process."""
+
 FACTS_PER_ENVELOPE_MAX: Final = 64
 SUBJECTS_PER_FACT_MAX: Final = 64
 JSON_DEPTH_MAX: Final = 8

@@ -64,7 +64,7 @@ class LabelFolder:
         number = self.count + 1
         name = f"{number:04d}.png"
         part = self._out_dir / f".{name}.part"
-        printed.image.save(part, format="PNG")
+        printed.image.save(part, format="PNG", compress_level=1)
         part.replace(self._out_dir / name)
         record = {
             "n": number,
