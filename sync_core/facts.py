@@ -241,9 +241,8 @@ def decode_payload(data: bytes) -> Envelope:
 
 
 def _decode(data: bytes) -> Envelope:
-    read = _READ if _MAYBE_LARGE in data.translate(_BEFORE_A_NUMBER) else _READ_SMALL
     try:
-        value = read.decode(data.decode("utf-8"))
+        value = _reader_of(data).decode(data.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise MalformedError("gate.json", f"the payload is not our JSON: {error}") from error
     if not _is_surely_small(data):
@@ -424,6 +423,11 @@ _READ = json.JSONDecoder(
 )
 _READ_SMALL = json.JSONDecoder(object_pairs_hook=_unique_keys, parse_float=_no_float, parse_constant=_no_float)
 """Reads the same where no number has 16 digits: all such are within 2**53 - 1."""
+
+
+def _reader_of(data: bytes) -> json.JSONDecoder:
+    return _READ if _MAYBE_LARGE in data.translate(_BEFORE_A_NUMBER) else _READ_SMALL
+
 
 # A number follows a colon, comma, bracket, minus or white space; with those written as one sign and digits as another, a single look
 # at the bytes tells whether a number of 16 digits can be among them.

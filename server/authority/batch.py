@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, Table, func, select, update
+from sqlalchemy import Connection, Row, Table, bindparam, func, select, update
 
 from server import schema as s
 from server import schema_trade as st
@@ -105,9 +105,7 @@ class Batch:
 
     def verdict_of(self, document: str, fact: str, rule: str) -> dict[str, Any] | None:
         """Return the outcome a rule gave a fact before."""
-        found = self.conn.execute(
-            select(s.verdict.c.outcome).where(s.verdict.c.id == f"{document}|{fact}|{rule}")
-        ).scalar()
+        found = self.conn.execute(_VERDICT, {"id_": f"{document}|{fact}|{rule}"}).scalar()
         return None if found is None else dict(json.loads(found))
 
     # --- saying ----------------------------------------------------------------------------------------------------------
@@ -267,13 +265,8 @@ class Batch:
 
     def decided(self, kinds_: Sequence[str], subject: str, choice: str) -> int:
         """Close the open questions of these kinds about a subject; returns how many there were."""
-        d = st.decision
-        done = self.conn.execute(
-            update(d)
-            .where(d.c.kind.in_(list(kinds_)), d.c.subject == subject, d.c.resolved_ms.is_(None))
-            .values(resolved_ms=self.now_ms, choice=choice)
-        )
-        return int(done.rowcount)
+        where = {"kinds_": list(kinds_), "subject_": subject}
+        return int(self.conn.execute(_DECIDED, {**where, "resolved_ms": self.now_ms, "choice": choice}).rowcount)
 
     # --- rows --------------------------------------------------------------------------------------------------------------
 
@@ -328,6 +321,14 @@ def stall_subject(stall_id: str) -> str:
 def body_of(fact: PlacedFact) -> kinds.FactBody:
     """Return the body of a fact that is not void."""
     return kinds.BY_KIND[fact.kind].model_validate(fact.body)
+
+
+_VERDICT: Final = select(s.verdict.c.outcome).where(s.verdict.c.id == bindparam("id_"))
+_DECIDED: Final = update(st.decision).where(
+    st.decision.c.kind.in_(bindparam("kinds_", expanding=True)),
+    st.decision.c.subject == bindparam("subject_"),
+    st.decision.c.resolved_ms.is_(None),
+)
 
 
 def _split(facts: Sequence[Fact]) -> list[list[Fact]]:

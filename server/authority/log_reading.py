@@ -133,9 +133,7 @@ class Memory:
 
     def state(self, document: str, subject: str) -> dict[str, Any] | None:
         """Return a stored state; call `fold_touched` first for a fresh one."""
-        found = self._conn.execute(
-            select(s.state.c.state).where(s.state.c.document == document, s.state.c.subject == subject)
-        ).scalar()
+        found = self._conn.execute(_STATE, {"document_": document, "subject_": subject}).scalar()
         return None if found is None else dict(json.loads(found))
 
     def documents_of(self, subjects: Iterable[str]) -> list[str]:
@@ -145,7 +143,7 @@ class Memory:
     def _of(self, document: str) -> dict[int, _Writer]:
         known = self._writers.get(document)
         if known is None:
-            rows = self._conn.execute(select(s.writer).where(s.writer.c.document == document))
+            rows = self._conn.execute(_WRITERS, {"document_": document})
             known = {
                 row.device: _Writer(
                     admission=Admission(role=row.role, continues=frozenset(json.loads(row.continues))),
@@ -260,6 +258,10 @@ _JOINED: Final = s.fact.join(
     s.fact_subject,
     (_FS.document == _F.document) & (_FS.writer == _F.writer) & (_FS.seq == _F.seq) & (_FS.place == _F.place),
 )
+_STATE: Final = select(s.state.c.state).where(
+    s.state.c.document == bindparam("document_"), s.state.c.subject == bindparam("subject_")
+)
+_WRITERS: Final = select(s.writer).where(s.writer.c.document == bindparam("document_"))
 _FACTS_OF: Final = (
     select(s.fact)
     .select_from(_JOINED)

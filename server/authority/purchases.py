@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final, assert_never
 
-from sqlalchemy import Row, select, update
+from sqlalchemy import Row, bindparam, select, update
 
 from server import schema as s
 from server import schema_trade as st
@@ -140,12 +140,7 @@ def serve_want(b: Batch, wanted: Row[Any], code: str) -> None:
     """A piece serves a want: its other attempts are recalled."""
     b.set(st.wanted, wanted.id, keeper=code, status="shipped" if wanted.status == "shipped" else "bought")
     b.decided(("answer", "bounce", "ask"), f"task:{wanted.task}", "bought")
-    t = st.task.c
-    others = b.conn.execute(
-        select(st.task).where(
-            t.wanted == wanted.id, t.status.in_(("ready", "out", "asked", "answered")), t.recalled.is_(None)
-        )
-    ).all()
+    others = b.conn.execute(_OTHER_ATTEMPTS, {"wanted_": wanted.id}).all()
     piece = b.row(st.piece, code)
     for task in others:
         if piece is not None and task.id == piece.task:
@@ -206,8 +201,7 @@ def _build_want(
     b: Batch, document: str, fact_id: str, wanted: Row[Any], task: Row[Any], order: Row[Any]
 ) -> tuple[Want, str]:
     """All purchases of a want over all its attempts and documents; ids are made unique over documents by a suffix."""
-    p = st.piece.c
-    pieces = b.conn.execute(select(st.piece).where(p.wanted == wanted.id, p.bought_fact.is_not(None))).all()
+    pieces = b.conn.execute(_BOUGHT_FOR, {"wanted_": wanted.id}).all()
     if len(pieces) == 1 and task.recalled is None and wanted.status not in ("closing", "closed"):
         return _lonely_want(b, pieces[0], wanted, task, order), pieces[0].bought_fact
     attempts = b.conn.execute(select(st.task).where(st.task.c.wanted == wanted.id)).all()
@@ -373,3 +367,13 @@ def give_back(b: Batch, wanted: Row[Any], order: Row[Any] | None, key: str, abou
     b.conn.execute(
         update(st.wanted).where(st.wanted.c.id == wanted.id, st.wanted.c.status == "closing").values(status="closed")
     )
+
+
+_OTHER_ATTEMPTS: Final = select(st.task).where(
+    st.task.c.wanted == bindparam("wanted_"),
+    st.task.c.status.in_(("ready", "out", "asked", "answered")),
+    st.task.c.recalled.is_(None),
+)
+_BOUGHT_FOR: Final = select(st.piece).where(
+    st.piece.c.wanted == bindparam("wanted_"), st.piece.c.bought_fact.is_not(None)
+)

@@ -1,0 +1,133 @@
+"""The quick reader of payloads takes and refuses exactly the bytes the strict one does, and reads the same from them.
+
+The strict reader here is written for clarity: every number and every object goes through a check of its own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from sync_core import facts, limits
+from sync_core.errors import MalformedError
+from sync_core.facts import Envelope, decode_payload
+
+AROUND_THE_LIMIT = st.integers(2**53 - 3, 2**53 + 3) | st.integers(10**15 - 2, 10**15 + 2) | st.integers(0, 10**18)
+WHITE = st.text(alphabet=" \t\r\n\v\f", max_size=2)
+NUMBERS = (
+    st.builds(lambda sign, n: f"{sign}{n}", st.sampled_from(["", "-", "--", "+", "0"]), AROUND_THE_LIMIT)
+    | st.sampled_from(["-0", "0", "1.0", "1e3", "1E400", "NaN", "Infinity", "-Infinity", "01", "9" * 17, "-" + "9" * 16])
+)  # fmt: skip
+TEXTS = st.sampled_from(
+    ['"a"', '"k"', '"d"', '"2900000000000000001"', '":9999999999999999"', '"\\u0061"', '"\\ud800"', '""', '"货"']
+)
+KEYS = st.sampled_from(['"a"', '"b"', '"\\u0061"', '"k"', '":1"'])
+
+
+def _spaced(strategy: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    return st.builds(lambda before, text, after: before + text + after, WHITE, strategy, WHITE)
+
+
+def _listed(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    return st.lists(inner, max_size=3).map(lambda parts: "[" + ",".join(parts) + "]")
+
+
+def _object(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    pair = st.builds(lambda key, value: f"{key}:{value}", _spaced(KEYS), inner)
+    return st.lists(pair, max_size=4).map(lambda parts: "{" + ",".join(parts) + "}")
+
+
+VALUES = st.recursive(
+    _spaced(NUMBERS | TEXTS | st.sampled_from(["true", "null"])), lambda inner: _listed(inner) | _object(inner)
+)
+
+
+def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    if len({key for key, _ in pairs}) != len(pairs):
+        raise ValueError("twice")
+    return dict(pairs)
+
+
+def _integer(text: str) -> int:
+    value = int(text)
+    if abs(value) > limits.INTEGER_MAX:
+        raise ValueError("too large")
+    return value
+
+
+def _never(text: str) -> Any:
+    raise ValueError(text)
+
+
+def read_strictly(data: bytes) -> Any:
+    """The value of our JSON; ValueError for all else."""
+    return json.loads(
+        data.decode(), object_pairs_hook=_unique, parse_int=_integer, parse_float=_never, parse_constant=_never
+    )
+
+
+def payload(body: str, *, seq: str = "1", basis: str = "{}") -> bytes:
+    """A payload whose body, seq and basis are the given JSON texts."""
+    return (
+        f'{{"b":{basis},"d":101,"f":[{{"b":{body},"k":"toy.said","s":["task:1"]}}],"p":"lin","q":{seq},"t":1,"v":1}}'
+    ).encode()
+
+
+def _decoded(data: bytes) -> Envelope | str:
+    try:
+        return decode_payload(data)
+    except MalformedError as error:
+        return error.code
+
+
+@given(body=_object(VALUES), seq=_spaced(NUMBERS))
+@example(body='{"a":9007199254740992}', seq="1")
+@example(body='{"a":[-9007199254740992]}', seq="1")
+@example(body='{"a": 9007199254740992}', seq="1")
+@example(body='{"a":1,"a":2}', seq="1")
+@example(body='{"a":"2900000000000000001"}', seq="9007199254740991")
+@settings(max_examples=600)
+def test_quick_and_strict_reading_take_the_same_bytes(body: str, seq: str) -> None:
+    data = payload(body, seq=seq)
+    try:
+        strict = read_strictly(data)
+    except ValueError:
+        assert _decoded(data) == "gate.json"
+        return
+    got = _decoded(data)
+    if isinstance(got, Envelope):
+        assert (got.seq, got.facts[0].body) == (strict["q"], strict["f"][0]["b"])
+    else:
+        # What JSON allows and a payload does not: judged from the value, by code that both readings share.
+        assert got in ("gate.json", "gate.payload", "gate.too_long")
+        assert strict["q"] < 1 or "\\" in body or data.count(b"[") + data.count(b"{") > limits.JSON_DEPTH_MAX
+
+
+@given(VALUES.map(str.encode))
+@settings(max_examples=600)
+def test_both_readers_read_the_same_value_wherever_the_quick_one_is_used(data: bytes) -> None:
+    if facts._reader_of(data) is not facts._READ_SMALL:
+        return
+    assert _outcome(facts._READ_SMALL.decode, data) == _outcome(facts._READ.decode, data)
+
+
+def _outcome(read: Any, data: bytes) -> tuple[bool, Any]:
+    try:
+        return True, read(data.decode())
+    except ValueError:
+        return False, None
+
+
+@given(st.binary(max_size=60) | st.text(max_size=40).map(lambda text: payload(json.dumps(text))))
+def test_whatever_comes_in_is_an_envelope_or_refused_by_a_code(data: bytes) -> None:
+    assert isinstance(_decoded(data), Envelope | str)
+
+
+def test_what_is_read_twice_is_the_same_envelope_and_what_is_refused_is_refused_again() -> None:
+    good, bad = payload('{"a":1}'), payload('{"a":1.5}')
+    assert decode_payload(good) is decode_payload(bytes(bytearray(good)))
+    assert [_decoded(bad), _decoded(bad)] == ["gate.json", "gate.json"]
