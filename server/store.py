@@ -22,7 +22,6 @@ from sqlalchemy import (
     bindparam,
     create_engine,
     event,
-    insert,
     select,
     text,
     update,
