@@ -28,10 +28,12 @@ WAIT_SECONDS = 120
 class Lean:
     """One connection to one document: it sends the runs it was given, and notes what it was told."""
 
-    def __init__(self, url: str, token: str, document: str) -> None:
+    def __init__(self, url: str, token: str, document: str, *, address: str | None = None) -> None:
+        """`address`: the local one to connect from."""
         self._url = url.replace("http", "ws", 1) + "/sync"
         self._token = token
         self._document = document
+        self._local = None if address is None else (address, 0)
         self._talk = Session(Side.DEVICE, now_ms=0)
         self._own: Run | None = None
         self._socket: ClientConnection | None = None
@@ -53,6 +55,8 @@ class Lean:
             max_size=limits.FRAME_BYTES_MAX,
             ping_interval=None,
             proxy=None,
+            local_addr=self._local,
+            open_timeout=60,
         )
         self._talk.open(self._document, {})
         await self._flush()

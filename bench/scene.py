@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import socket
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -26,8 +26,10 @@ PERSON = "cang"
 class Scene:
     """The server, its administrator's desk and the players of a measurement."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, founded: Callable[[Path], None] = lambda _: None) -> None:
+        """`founded` does something to the server's new folder before it is served."""
         self.folder = folder
+        self._founded = founded
         self.data = folder / "server"
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -40,6 +42,7 @@ class Scene:
 
     def __enter__(self) -> Self:
         init_folder(self.data, admin=ADMIN, password=PASSWORD, zone="Asia/Shanghai", database=None)
+        self._founded(self.data)
         self._server.start()
         try:
             self._server.wait()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,8 +31,9 @@ from sqlalchemy.engine import make_url
 from server import schema as s
 from server import schema_trade  # noqa: F401  (its tables join the metadata)
 from server.quarantine import Quarantine
-from server.rows import add_all, get_meta, set_meta, upsert, upsert_all
+from server.rows import add_all, get_meta, row_by_key, set_meta, upsert, upsert_all
 from sync_core.errors import IncompatibleError, InvariantError
+from sync_core.facts import is_server
 from sync_core.gate import Head, Run, entry_bytes, group_runs
 from sync_core.hub import LogRow, Refused
 from sync_core.identity import Verifier
@@ -229,10 +230,10 @@ class Store:
     def key_of(self, device: int) -> DeviceRecord | None:
         """Return what is known of a device; servers have records too, without documents."""
         with self.reading() as conn:
-            own = conn.execute(select(s.server_number).where(s.server_number.c.number == device)).first()
-            if own is not None:
-                return _server_record(own._mapping)
-            row = conn.execute(select(s.device).where(s.device.c.number == device)).first()
+            if is_server(device):
+                own = row_by_key(conn, s.server_number, device)
+                return None if own is None else _server_record(own._mapping)
+            row = row_by_key(conn, s.device, device)
         return None if row is None else _device_record(row._mapping)
 
     def devices(self) -> list[DeviceRecord]:
@@ -240,10 +241,10 @@ class Store:
         with self.reading() as conn:
             return [_device_record(row._mapping) for row in conn.execute(select(s.device).order_by(s.device.c.number))]
 
-    def seen(self, device: int, now_ms: int) -> None:
-        """Note that a device spoke to us; shown as its lag."""
-        with self.transaction() as conn:
-            conn.execute(update(s.device).where(s.device.c.number == device).values(seen_ms=now_ms))
+    def seen(self, devices: Collection[int], now_ms: int) -> None:
+        """Note that these devices spoke to us; shown as their lag."""
+        with self.outside_writer() as conn:
+            conn.execute(update(s.device).where(s.device.c.number.in_(devices)).values(seen_ms=now_ms))
 
     # --- small named values ----------------------------------------------------------------------------------------------
 

@@ -8,10 +8,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from fastapi import FastAPI
-from sqlalchemy import update
 from starlette.websockets import WebSocket
 
-from server import schema as s
 from server.authority import Authority
 from server.installation import open_server
 from server.running import Running, wall_clock_ms
@@ -59,13 +57,7 @@ async def _note_seen(running: Running) -> None:
         await asyncio.sleep(SEEN_SECONDS)
         numbers = running.connected()
         if numbers:
-            await asyncio.to_thread(_write_seen, running, numbers)
-
-
-def _write_seen(running: Running, numbers: frozenset[int]) -> None:
-    column = s.device.c
-    with running.store.outside_writer() as conn:
-        conn.execute(update(s.device).where(column.number.in_(numbers)).values(seen_ms=running.clock_ms()))
+            await asyncio.to_thread(running.store.seen, numbers, running.clock_ms())
 
 
 async def sync(socket: WebSocket) -> None:

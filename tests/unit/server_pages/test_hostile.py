@@ -23,7 +23,7 @@ def form_routes() -> list[str]:
 def filled(path: str) -> str:
     for name, value in (
         ("{order_id}", "O1"), ("{decision_id}", "1"), ("{merchant}", "M1"), ("{number}", "101"), ("{account}", "1"),
-        ("{discrepancy}", "1"), ("{task_id}", "T1-1"), ("{piece}", "001010000017"),
+        ("{discrepancy}", "1"), ("{task_id}", "T1-1"), ("{piece}", "001010000017"), ("{person}", "lin"),
     ):  # fmt: skip
         path = path.replace(name, value)
     assert "{" not in path
