@@ -37,20 +37,22 @@ class Raw:
     """One message and one commit a row, eight under way."""
     fan_p50_ms: float
     fan_p99_ms: float
+    herd_seconds: float
+    """So many sockets opened, a message of 20 rows committed for each and answered."""
 
 
-def measure_raw(folder: Path, *, rows: int, readers: int, seconds: float) -> Raw:
+def measure_raw(folder: Path, *, rows: int, readers: int, seconds: float, herd: int) -> Raw:
     """Measure the limits; the server is another process, as ours is."""
     folder.mkdir(parents=True, exist_ok=True)
     player = Player("raw", str(folder), log=folder / "raw.log")
     try:
         port = int(player.ask("serve")["port"])
-        return asyncio.run(_measure(f"ws://127.0.0.1:{port}", rows=rows, readers=readers, seconds=seconds))
+        return asyncio.run(_measure(f"ws://127.0.0.1:{port}", rows=rows, readers=readers, seconds=seconds, herd=herd))
     finally:
         player.end()
 
 
-async def _measure(url: str, *, rows: int, readers: int, seconds: float) -> Raw:
+async def _measure(url: str, *, rows: int, readers: int, seconds: float, herd: int) -> Raw:
     async with _open(url + "/echo") as socket:
         count = min(rows, 3_000)
         echo = count / await _pipeline(socket, [b"x" * ROW_BYTES] * count)
@@ -61,12 +63,14 @@ async def _measure(url: str, *, rows: int, readers: int, seconds: float) -> Raw:
         count = min(rows, 1_000)
         commit_per_s = count / await _pipeline(socket, [b"x" * ROW_BYTES] * count)
     times = await _fan_out(url + "/fan", readers, seconds)
+    herd_seconds = await _herd(url + "/commit", herd)
     return Raw(
         echo_per_s=echo,
         commit_seconds=commit_seconds,
         commit_per_s=commit_per_s,
         fan_p50_ms=percentile(times, 0.5),
         fan_p99_ms=percentile(times, 0.99),
+        herd_seconds=herd_seconds,
     )
 
 
@@ -85,6 +89,20 @@ async def _pipeline(socket: ClientConnection, messages: list[bytes]) -> float:
         await room.acquire()
         await socket.send(message)
     await hearing
+    return time.perf_counter() - start
+
+
+async def _herd(url: str, sockets: int) -> float:
+    """Seconds until all have opened, said 20 rows and been answered; so many open at a time as the listener's queue holds."""
+    opening = asyncio.Semaphore(64)
+
+    async def deliver() -> None:
+        async with opening, _open(url) as socket:
+            await socket.send(b"x" * ROW_BYTES * 20)
+            await socket.recv()
+
+    start = time.perf_counter()
+    await asyncio.gather(*(deliver() for _ in range(sockets)))
     return time.perf_counter() - start
 
 
