@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,6 +65,7 @@ _AFTER = (
     )
     .order_by(s.envelope.c.seq)
 )
+_SEEN = update(s.device).where(s.device.c.number == bindparam("device_")).values(seen_ms=bindparam("at_ms_"))
 WRITER_WAIT_MS = 15_000
 """How long one connection waits for another's SQLite write lock; sign-in pages write a row now and then."""
 
@@ -241,10 +242,11 @@ class Store:
         with self.reading() as conn:
             return [_device_record(row._mapping) for row in conn.execute(select(s.device).order_by(s.device.c.number))]
 
-    def seen(self, devices: Collection[int], now_ms: int) -> None:
-        """Note that these devices spoke to us; shown as their lag."""
-        with self.outside_writer() as conn:
-            conn.execute(update(s.device).where(s.device.c.number.in_(devices)).values(seen_ms=now_ms))
+    def seen(self, devices: Mapping[int, int]) -> None:
+        """Note {device: when it spoke to us}; shown as its lag."""
+        if devices:
+            with self.transaction() as conn:
+                conn.execute(_SEEN, [{"device_": device, "at_ms_": at_ms} for device, at_ms in devices.items()])
 
     # --- small named values ----------------------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from sqlalchemy import select
@@ -19,7 +19,6 @@ from sync_core.session import READ_ONLY, READ_WRITE
 from trade.kinds import SCHEMA, SCHEMA_MIN
 
 SEEN_MS_APART = 10_000
-SEEN_TOGETHER_SECONDS = 0.25
 REPORTED_MAX = 2**43
 """No count and no instant of a device is larger: the year 2248."""
 
@@ -34,11 +33,11 @@ class SyncDesk:
         self.reports: dict[int, dict[str, Any]] = {}
         """{device: its last report, with `received_ms`}: what waits on it, and how its clock goes. Memory only: a device says it again."""
         self._seen_ms: dict[int, int] = {}
-        self._arrived: set[int] = set()
-        self._noting: asyncio.Task[None] | None = None
+        self._seen: Callable[[Iterable[int]], None] = lambda _: None
 
     def ports(self, hub: Hub, writer: Writer) -> SyncPorts:
         """Return the ports of `serve_sync`."""
+        self._seen = writer.seen
         return SyncPorts(
             hub=hub,
             log=self._store,
@@ -71,19 +70,11 @@ class SyncDesk:
         return Peer(device=bearer.device, key=str(bearer.device))
 
     def _note_seen(self, device: int) -> None:
-        """Note that a device connected: all that come within a moment share one commit, and one that comes again costs none."""
+        """Note that a device connected; one that does so again and again costs nothing more."""
         now_ms = self._now_ms()
         if now_ms - self._seen_ms.get(device, 0) >= SEEN_MS_APART:
             self._seen_ms[device] = now_ms
-            self._arrived.add(device)
-            if self._noting is None or self._noting.done():
-                self._noting = asyncio.create_task(self._write_seen())
-
-    async def _write_seen(self) -> None:
-        while self._arrived:
-            await asyncio.sleep(SEEN_TOGETHER_SECONDS)
-            arrived, self._arrived = self._arrived, set()
-            await asyncio.to_thread(self._store.seen, sorted(arrived), self._now_ms())
+            self._seen([device])
 
     async def _scope_of(self, peer: Peer, document: str) -> str | None:
         if peer.device < 0:

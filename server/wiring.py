@@ -42,7 +42,7 @@ async def open_running(app: FastAPI, *, data: Path, database: str | None, synchr
     app.state.serving = running
     app.state.sync_ports = desk.ports(hub, writer)
     writer.start(asyncio.get_running_loop())
-    noting = asyncio.create_task(_note_seen(running))
+    noting = asyncio.create_task(_note_seen(running, writer))
     try:
         yield running
     finally:
@@ -51,13 +51,13 @@ async def open_running(app: FastAPI, *, data: Path, database: str | None, synchr
         server.store.close()
 
 
-async def _note_seen(running: Running) -> None:
+async def _note_seen(running: Running, writer: Writer) -> None:
     """Keep "last seen" true for links that stay up for hours: what a close must warn of (D9)."""
     while True:
         await asyncio.sleep(SEEN_SECONDS)
         numbers = running.connected()
         if numbers:
-            await asyncio.to_thread(running.store.seen, numbers, running.clock_ms())
+            writer.seen(numbers)
 
 
 async def sync(socket: WebSocket) -> None:

@@ -15,7 +15,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
 from typing import Protocol
@@ -83,12 +83,14 @@ class Writer:
         """Frames that no chain would take, since they were last kept."""
         self._refused_more: dict[tuple[int, str], tuple[Refused, int]] = {}
         """{(sender, code): (one of them, how many)}: what came beyond the room for them."""
+        self._seen: dict[int, int] = {}
+        """{device: when it spoke to us} since the last notes."""
         self._work = threading.Condition()
         self._nudged = False
         self._stopping = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
-        self._committed_at = self._refused_at = 0.0
+        self._committed_at = self._noted_at = 0.0
         self._step_envelopes = STEP_ENVELOPES[0]
         self.failure: str = ""
         """Why the last transaction failed; "" while all is well. Shown by the health page."""
@@ -128,6 +130,11 @@ class Writer:
             first, count = self._refused_more.get((refused.sent_by, refused.code), (refused, 0))
             self._refused_more[refused.sent_by, refused.code] = (replace(first, stored=b""), count + 1)
 
+    def seen(self, devices: Iterable[int]) -> None:
+        """Note that these devices spoke to us; as `refuse`, without an fsync of its own."""
+        with self._work:
+            self._seen.update(dict.fromkeys(devices, self._now_ms()))
+
     def nudge(self) -> None:
         """There is a new command, or a device was enrolled."""
         with self._work:
@@ -143,30 +150,32 @@ class Writer:
                 if self._stopping and not self._queue:
                     break
             self._commit_received()
-            self._keep_refused()
+            self._keep_notes()
             self._decide()
-        self._keep_refused()
+        self._keep_notes()
 
-    def _keep_refused(self) -> None:
-        """What was refused waits for nobody and nobody waits for it: once a second is enough, and costs one fsync."""
+    def _keep_notes(self) -> None:
+        """Who was seen and what was refused waits for nobody and nobody waits for it: once a second is enough, and costs one fsync."""
         now = time.monotonic()
-        if now - self._refused_at < IDLE_SECONDS and not self._stopping:
+        if now - self._noted_at < IDLE_SECONDS and not self._stopping:
             return
         with self._work:
             refused, self._refused = self._refused, []
             more, self._refused_more = self._refused_more, {}
-        if not (refused or more or self._store.quarantined.owes):
+            seen, self._seen = self._seen, {}
+        if not (refused or more or seen or self._store.quarantined.owes):
             return
-        self._refused_at = now
+        self._noted_at = now
         try:
             with self._store.transaction() as conn:
+                self._store.seen(seen)
                 for one in refused:
                     self._store.quarantine(one)
                 for one, count in more.values():
                     self._store.quarantined.count(conn, one, count)
                 self._store.quarantined.tell(conn)
         except Exception as error:
-            log.exception("the quarantine was not written")
+            log.exception("the notes were not written")
             self.failure = str(error)
 
     def _commit_received(self) -> None:
