@@ -147,7 +147,12 @@ def _add_folders(commands: Any) -> None:
     )
     _data(token)
     token.add_argument("--hours", type=int, default=24, help="how long it is good (default %(default)s)")
-    token.add_argument("documents", nargs="+", metavar="DOCUMENT", help="for instance route/2026-11-20-101")
+    token.add_argument(
+        "--document", dest="named", action="append", default=[], metavar="NAME",
+        help="a document it reads, for instance route/2026-11-20-101; say it again for more",
+    )  # fmt: skip
+    token.add_argument("--read-only", action="store_true", help="it writes nothing; there is no other kind of token")
+    token.add_argument("documents", nargs="*", metavar="DOCUMENT", help="more documents")
 
 
 def _add_proof(commands: Any) -> None:
@@ -332,7 +337,7 @@ def _run_token(chosen: argparse.Namespace) -> int:
     from nahuo.reading_token import make_reading_token
 
     now_ms = time.time_ns() // 1_000_000
-    print(make_reading_token(chosen.data, chosen.documents, hours=chosen.hours, now_ms=now_ms))
+    print(make_reading_token(chosen.data, [*chosen.named, *chosen.documents], hours=chosen.hours, now_ms=now_ms))
     return 0
 
 

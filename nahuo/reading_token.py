@@ -12,6 +12,7 @@ from typing import Final
 
 from server.installation import KEY, secret_of
 from server.tokens import issue_reading_token
+from sync_core import limits
 from sync_core.errors import RefusedError
 from sync_core.identity import open_signer
 
@@ -22,11 +23,16 @@ def make_reading_token(data: Path, documents: Sequence[str], *, hours: int, now_
     """Return a token that reads `documents` for `hours`.
 
     Raises:
-        RefusedError: the folder is no server's, or the time is out of range.
+        RefusedError: the folder is no server's, the time is out of range, or there are no documents, or more than a frame carries.
     """
     if not (data / KEY).is_file():
         raise RefusedError("token.folder", f"{data} holds no server's key")
     if not 1 <= hours <= HOURS_MAX:
         raise RefusedError("token.hours", f"a token is good for 1 to {HOURS_MAX} hours")
+    if not documents or not all(documents):
+        raise RefusedError("token.documents", "name the documents it reads: --document NAME")
     until_ms = now_ms + hours * 3_600_000
-    return issue_reading_token(secret_of(open_signer(data / KEY)), frozenset(documents), until_ms=until_ms)
+    token = issue_reading_token(secret_of(open_signer(data / KEY)), frozenset(documents), until_ms=until_ms)
+    if len(token) > limits.TEXT_BYTES_MAX:
+        raise RefusedError("token.documents", "too many documents for one token: make several")
+    return token

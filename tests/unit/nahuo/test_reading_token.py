@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from nahuo.cli import main
 from nahuo.reading_token import make_reading_token
 from server.installation import KEY, secret_of
 from server.tokens import read_token
@@ -42,3 +43,22 @@ def test_a_folder_without_a_key_gets_none(tmp_path: Path) -> None:
     with pytest.raises(RefusedError, match="no server's key"):
         make_reading_token(tmp_path, ["route/a"], hours=1, now_ms=0)
     assert not (tmp_path / KEY).exists()
+
+
+@pytest.mark.parametrize(
+    "documents", [[], [""], [f"route/{n:0190d}" for n in range(40)]], ids=["none", "no name", "too many"]
+)
+def test_it_names_some_documents_and_fits_its_frame(tmp_path: Path, documents: list[str]) -> None:
+    open_signer(tmp_path / KEY)
+    with pytest.raises(RefusedError, match="document"):
+        make_reading_token(tmp_path, documents, hours=1, now_ms=0)
+
+
+def test_the_command_takes_documents_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    signer = open_signer(tmp_path / KEY)
+    line = ["token", "--data", str(tmp_path), "--document", "route/a", "--document", "market/国大/1", "--read-only"]
+    assert main(line) == 0
+    bearer = read_token(secret_of(signer), capsys.readouterr().out.strip(), now_ms=0)
+    assert bearer is not None
+    assert bearer.documents == frozenset({"route/a", "market/国大/1"})
+    assert main(["token", "--data", str(tmp_path), "--read-only"]) == 1
