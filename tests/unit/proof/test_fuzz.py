@@ -31,14 +31,14 @@ def corpus() -> Corpus:
             update=gate.encode_update([Run(device=104, first_seq=4, stored=run.stored[3:])]),
         ),
     ]  # fmt: skip
-    to_hub = [
+    to_hub: list[wire.Frame] = [
         wire.Auth(address=DOCUMENT, token="t"),
         wire.Step1(address=DOCUMENT, vector=gate.encode_state_vector({104: 4, 0: 1})),
         *updates,
         wire.Stateless(address=DOCUMENT, message={"report": {"waiting": 3}}),
         wire.Close(address=DOCUMENT, reason=""),
     ]
-    to_device = [
+    to_device: list[wire.Frame] = [
         wire.Granted(address=DOCUMENT, scope="read-write"),
         wire.Status(address=DOCUMENT, applied=True),
         *updates,
