@@ -28,6 +28,7 @@ PARTS: Final[dict[str, str]] = {
     "privacy": "proof.privacy",
     "fuzz": "proof.fuzz",
     "sockets": "proof.sockets",
+    "soak": "proof.soak",
 }
 """{name: module}, in the order they run. Each module has `prove(size, folder) -> Part`; `folder` is empty and its own."""
 
