@@ -174,6 +174,16 @@ def _add_proof(commands: Any) -> None:
     sim.add_argument("--json", type=Path, metavar="FILE", help="write results, counters and trace hashes here as well")
     sim.add_argument("--data", type=Path, metavar="DIR", help="keep each seed's folders here (default: deleted)")
     sim.add_argument("--jobs", type=int, metavar="N", help="processes (default: one a processor)")
+    sim.add_argument(
+        "--without",
+        type=_names,
+        default=(),
+        metavar="FAULTS",
+        help="switch kinds of faults off: cut,replay (see nahuo/sim/faults.py)",
+    )
+    sim.add_argument(
+        "--shrink", action="store_true", help="look for the fewest faults with which a failing seed still fails"
+    )
 
     bench = _command(commands, "bench", _run_bench, "measure, and print the figures beside the budgets")
     bench.add_argument("--json", type=Path, metavar="FILE", help="write the figures here as well")
@@ -186,6 +196,17 @@ def _seeds(text: str) -> tuple[int, int]:
     if not first.isdigit() or (colon and not last.isdigit()) or (colon and int(last) < int(first)):
         raise argparse.ArgumentTypeError(f"seeds are written 7 or 1:200, not {text}")
     return int(first), int(last if colon else first)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """`cut,replay` -> ("cut", "replay"); only names of faults."""
+    from nahuo.sim.faults import SWITCHES
+
+    names = tuple(name for name in text.split(",") if name)
+    unknown = [name for name in names if name not in SWITCHES]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"no such fault: {', '.join(unknown)}; there are {', '.join(SWITCHES)}")
+    return names
 
 
 def _command(commands: Any, name: str, run: Any, what: str) -> argparse.ArgumentParser:

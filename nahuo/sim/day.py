@@ -7,20 +7,25 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from nahuo.sim.checks import CheapChecks, check_at_rest
-from nahuo.sim.device_node import DeviceNode
-from nahuo.sim.office import MERCHANTS, SHOPS, STALLS, Office
-from nahuo.sim.physical import Physical
-from nahuo.sim.pickers import Picker, Runner
-from nahuo.sim.seams import key_seed, known_pin, seeded
-from nahuo.sim.server_node import ServerNode
-from nahuo.sim.terminals import Packer
+from nahuo.sim.checks.at_rest import check_at_rest
+from nahuo.sim.checks.prefix import PrefixChecks
+from nahuo.sim.faults import Faults, switched_on
+from nahuo.sim.nodes.device import DeviceNode
+from nahuo.sim.nodes.server import ServerNode
+from nahuo.sim.people.nemesis import Nemesis
+from nahuo.sim.people.office import MERCHANTS, Office
+from nahuo.sim.people.physical import Physical
+from nahuo.sim.people.pickers import Picker, Runner
+from nahuo.sim.people.terminals import Packer
+from nahuo.sim.prepared import DEVICES, SERVER, lay_out, server_key
+from nahuo.sim.scene import Scene
+from nahuo.sim.seams import seeded
 from nahuo.sim.world import HOUR_MS, MINUTE_MS, NO_FAULTS, Broken, World
 from server import commands as c
 
@@ -38,18 +43,22 @@ class Result:
     trace: str
     events: int
     seen: Counter[str]
+    faults: tuple[str, ...] = ()
+    """The names of the faults that were on."""
 
 
-def run_seed(seed: int, folder: Path, *, watch: Callable[[World], None] | None = None) -> Result:
+def run_seed(
+    seed: int, folder: Path, *, without: Sequence[str] = (), watch: Callable[[World], None] | None = None
+) -> Result:
     """Live through the day of a seed in an empty folder."""
-    world = World(seed)
+    world = World(seed, without=without)
     with seeded(seed):
         try:
             day = Day(world, folder)
             try:
                 if watch is not None:
                     watch(world)
-                with _overhear(day.server.failures):
+                with _overhear(day.scene.server.failures):
                     day.live()
             finally:
                 day.close()
@@ -58,7 +67,14 @@ def run_seed(seed: int, folder: Path, *, watch: Callable[[World], None] | None =
             failure = str(error)
         except Exception as error:  # noqa: BLE001 - any exception of the code under test is a finding of this seed
             failure = describe(error)
-    return Result(seed=seed, failure=failure, trace=world.trace(), events=world.events, seen=world.seen)
+    return Result(
+        seed=seed,
+        failure=failure,
+        trace=world.trace(),
+        events=world.events,
+        seen=world.seen,
+        faults=tuple(switched_on(world.storm_faults)),
+    )
 
 
 class _Overheard(logging.Handler):
@@ -106,124 +122,106 @@ class Day:
     def __init__(self, world: World, folder: Path) -> None:
         self.world = world
         storm, world.faults = world.faults, NO_FAULTS
-        self.physical = Physical()
-        self.server = ServerNode(world, folder / "server", key=key_seed(world.seed, "server"))
-        self.devices: list[DeviceNode] = []
-        self._folder = folder
-        self._set_up()
+        lay_out(folder)
+        physical = Physical()
+        server = ServerNode(world, folder / SERVER, key=server_key())
+        checks = PrefixChecks(world, server)
+        self.scene = scene = Scene(world=world, folder=folder, server=server, physical=physical, checks=checks)
+        for name, role in DEVICES.items():
+            if storm.two_gates or name != "terminal-2":
+                scene.add(DeviceNode(world, server, name=name, role=role, folder=folder / name))
+        self._settle_in(storm)
         world.faults = storm
-        self.checks = CheapChecks(world, self.server)
-        world.after_event.append(self.checks.look)
+        world.after_event.append(checks.look)
 
-    # --- setting up -------------------------------------------------------------------------------------------------------
-
-    def _set_up(self) -> None:
-        do = self.server.carry_out
-        by = "platform:office"
+    def _settle_in(self, storm: Faults) -> None:
+        """Give everybody his place, and merchants their money."""
+        world, scene = self.world, self.scene
+        phones = [scene.device("phone-1"), scene.device("phone-2")]
+        scene.pickers = [Picker(world, phone, scene.physical) for phone in phones]
+        scene.runners = [Runner(world, scene.device("phone-3"), scene.physical)]
+        terminals = [device for device in scene.devices if device.role == "warehouse"]
+        scene.packers = [Packer(world, terminal, scene.physical, scene.devices) for terminal in terminals]
+        scene.office = Office(
+            world, scene.server, scene.physical, pickers=phones, runner=scene.device("phone-3"), packer=scene.packers[0]
+        )
+        self.nemesis = Nemesis(scene)
         for merchant in MERCHANTS:
-            do(c.MerchantCreate(id=merchant, name=f"商家{merchant}"), by=by)
-            money_fen = self.world.random.choice((15_000, 40_000, 100_000))
-            do(c.TopUp(merchant=merchant, amount_fen=money_fen, key=f"start-{merchant}"), by=by)
-        for number, (shop, merchant) in enumerate(SHOPS.items()):
-            do(c.ShopSet(shop=shop, merchant=merchant, tolerance_fen=number * 200), by=by)
-        market, floor, stall = STALLS[0]
-        do(c.StallListed(market=market, floor=floor, stall=stall, name="白木禾"), by=by)
-        do(c.CourierRange(courier="圆通", prefix="YT", first=1, last=400, digits=10), by=by)
-        salt, pin = known_pin()
-        people = {"phone-1": "picker", "phone-2": "picker", "phone-3": "runner", "terminal-1": "warehouse"}
-        for name, role in people.items():
-            do(c.PersonCreate(id=f"p-{name}", name=name, pin_salt=salt, pin_hash=pin), by=by)
-            self.devices.append(self._enrol(name, role))
-        phones = [device for device in self.devices if device.role == "picker"]
-        runner, terminal = self.devices[2], self.devices[3]
-        self.pickers = [Picker(self.world, phone, self.physical) for phone in phones]
-        self.runner = Runner(self.world, runner, self.physical)
-        self.packer = Packer(self.world, terminal, self.physical, self.devices)
-        numbers = [device.node.number for device in phones]
-        self.office = Office(
-            self.world, self.server, self.physical, pickers=numbers, runner=runner.node.number, packer=self.packer
-        )
-
-    def _enrol(self, name: str, role: Any) -> DeviceNode:
-        digest = c.enrol_code_digest(f"ABCDEF{name[-1]}{len(self.devices) + 2}")
-        by = "platform:office"
-        self.server.carry_out(
-            c.DeviceCode(code_digest=digest, role=role, name=name, people=[f"p-{name}"], warehouse="main"), by=by
-        )
-        key = key_seed(self.world.seed, name)
-        folder = self._folder / name
-        folder.mkdir(parents=True)
-        device = DeviceNode(self.world, self.server, name=name, role=role, folder=folder, key=key)
-        outcome = self.server.carry_out(
-            c.DeviceEnrol(code_digest=digest, public_key=device.public_key.hex(), name=name), by="device:new"
-        )
-        certificate = {key: value for key, value in outcome.items() if key != "ok"}
-        device.replica.enrol(
-            number=int(outcome["number"]), server_key=bytes.fromhex(outcome["server_key"]), certificate=certificate
-        )
-        return device
+            money_fen = world.random.choice((4_000, 9_000) if storm.dry_wallet else (15_000, 40_000, 100_000))
+            scene.server.carry_out(
+                c.TopUp(merchant=merchant, amount_fen=money_fen, key=f"start-{merchant}"), by="platform:office"
+            )
 
     # --- the day ----------------------------------------------------------------------------------------------------------
 
     def live(self) -> None:
         """Storm, then calm, then look at everything."""
-        self._begin()
-        storm_ms = self.world.random.randrange(3 * HOUR_MS, 9 * HOUR_MS)
-        self.world.run(storm_ms)
+        world, scene = self.world, self.scene
+        storm_ms = world.random.randrange(3 * HOUR_MS, 9 * HOUR_MS)
+        if world.faults.long_storm:
+            world.sometimes("long_storm")
+            storm_ms *= world.random.randrange(3, 9)
+        self._begin(storm_ms)
+        world.run(storm_ms)
         self._calm(storm_ms)
-        check_at_rest(self)
-        for name, count in sorted(self.office.refused_commands().items()):
-            self.world.seen[f"command_refused_{name}"] += count
-        refused = [code for picker in self.pickers for code in picker.refused] + self.packer.refused
-        for code in refused:
-            self.world.seen[f"action_refused_{code}"] += 1
+        check_at_rest(scene)
+        for name, count in sorted(scene.office.refused_commands().items()):
+            world.seen[f"command_refused_{name}"] += count
+        for code in [*(c for p in scene.pickers for c in p.refused), *(c for p in scene.packers for c in p.refused)]:
+            world.seen[f"action_refused_{code}"] += 1
 
-    def _begin(self) -> None:
-        self.office.import_orders(self.world.random.randrange(3, 7))
-        self.office.give(c.RoutesAssign())
-        self.server.tick()
-        for device in self.devices:
+    def _begin(self, storm_ms: int) -> None:
+        world, scene = self.world, self.scene
+        scene.office.import_orders(world.random.randrange(3, 7))
+        scene.office.give(c.RoutesAssign())
+        scene.server.tick()
+        for device in scene.devices:
             device.start()
-        turns = self.world.random.randrange(45, 110)
+        turns = world.random.randrange(45, 110)
         actors: list[tuple[Any, int]] = [
-            (self.pickers[0], 30), (self.pickers[1], 25), (self.packer, 30), (self.office, 15), (self.runner, 6),
+            (scene.pickers[0], 30), (scene.pickers[1], 25), (scene.packers[0], 30), (scene.office, 15), (scene.runners[0], 6),
+            (self.nemesis, 14), *((packer, 12) for packer in scene.packers[1:]),
         ]  # fmt: skip
         for actor, weight in actors:
-            self._keep_busy(actor, max(2, turns * weight // 106))
+            self._keep_busy(actor, max(2, turns * weight // 106), storm_ms)
 
-    def _keep_busy(self, actor: Any, turns: int) -> None:
+    def _keep_busy(self, actor: Any, turns: int, storm_ms: int) -> None:
         """Give an actor his turns at drawn moments of the day."""
         for number in range(turns):
-            at_ms = int((number + self.world.random.random()) * 9 * HOUR_MS * 0.8 / turns)
+            at_ms = int((number + self.world.random.random()) * max(storm_ms, 8 * HOUR_MS) * 0.9 / turns)
             self.world.later(max(5_000, at_ms), f"{type(actor).__name__} turn", actor.turn)
 
     def _calm(self, storm_ms: int) -> None:
-        world = self.world
+        world, scene = self.world, self.scene
         world.calm()
         until_ms = max(storm_ms, world.now_ms)
-        for device in self.devices:
+        scene.server.unreachable_until_ms = 0
+        scene.server.disk_is_full = False
+        for device in scene.devices:
             device.regain_signal()
         for number in range(CALM_ROUNDS):
             until_ms += CALM_ROUND_MS
             world.run(until_ms)
-            if number == 0 or number == 1:
-                self.office.close_everything_closable()
-            for picker in self.pickers:
+            if number in (0, 1):
+                scene.office.close_everything_closable()
+            for picker in scene.pickers:
                 picker.settle_slips()
                 picker.finish()
-            self.packer.finish(look_again=number % 2 == 1)
+            for packer in scene.packers:
+                packer.finish(look_again=number % 2 == 1)
             if number == 1:
-                self.packer.finish_returns()
-                self.office.send_runner()
+                scene.packers[0].finish_returns()
+                scene.office.send_runner()
             elif number >= 2:
-                self.runner.turn()
-            for device in self.devices:
+                for runner in scene.runners:
+                    runner.turn()
+            for device in scene.devices:
                 if not device.dead:
                     device.guard(device.look)
         world.run(until_ms + CALM_ROUND_MS)
 
     def close(self) -> None:
         """Close every file."""
-        for device in self.devices:
+        for device in self.scene.devices:
             device.close()
-        self.server.close()
+        self.scene.server.close()

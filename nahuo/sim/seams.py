@@ -13,12 +13,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from random import Random
-from typing import Final
+from typing import Any, Final
+
+from sqlalchemy.util import LRUCache
 
 from clients.runtime import sign_in
 from server import commands
+from server.store import Store
 
 PIN: Final = "2468"
+_COMPILED: Final[Any] = LRUCache(2_000)
 _SALT: Final = hashlib.sha256(b"nahuo sim salt").digest()[:16]
 _slow_hash: Final = cache(sign_in.hash_pin)
 """The real function; a process hashes the one PIN once."""
@@ -41,6 +45,12 @@ def seeded(seed: int) -> Iterator[None]:
         yield
     finally:
         os.urandom, sign_in.hash_pin = urandom, hash_pin
+
+
+def share_compiled(store: Store) -> None:
+    """Let all engines of this process use one cache of compiled statements: the text of a statement is the same in every seed."""
+    for engine in (store.engine, store._writer_engine):
+        engine._compiled_cache = _COMPILED
 
 
 def key_seed(seed: int, name: str) -> bytes:

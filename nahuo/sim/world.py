@@ -13,18 +13,16 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from heapq import heappop, heappush
 from random import Random
 from typing import Final
 
+from nahuo.sim.faults import DAY_MS, HOUR_MS, MINUTE_MS, NO_FAULTS, SECOND_MS, draw_faults
+
 WORLD_STARTS_MS: Final = 1_777_600_000_000
 """A morning in May 2026 in Shanghai, well inside a business day."""
 
-SECOND_MS: Final = 1_000
-MINUTE_MS: Final = 60 * SECOND_MS
-HOUR_MS: Final = 60 * MINUTE_MS
 EVENTS_MAX: Final = 200_000
 """A run that needs more has a loop in it."""
 
@@ -37,89 +35,13 @@ class Broken(Exception):
     """A promise did not hold; the message says which, in one line."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Faults:
-    """What may go wrong in this run. Chances are per occasion, 0 where the fault is off."""
-
-    cut: float
-    """A frame breaks its connection; what is in flight is lost."""
-    half_open: float
-    """A frame leaves a connection on which nothing arrives any more, and nobody is told."""
-    delay_ms_max: int
-    """The longest a frame takes."""
-    stall: float
-    """A frame finds the receiver's radio asleep and arrives up to `stall_ms_max` later, on a connection the other end gave up."""
-    stall_ms_max: int
-    offline: float
-    """After an action the phone is without a signal for up to `offline_ms_max`."""
-    offline_ms_max: int
-    replay: float
-    """Old frames arrive once more: a captured connection is played to the hub anew, an old update to the device."""
-    device_cut_inside: float
-    """A device dies inside a transaction."""
-    device_cut_after: float
-    """A device dies after a commit, before anything is done about it."""
-    server_cut_inside: float
-    server_cut_after: float
-    """The server dies after a commit, before it acknowledges or fans out."""
-    server_cut_deciding: float
-    """The server dies inside the authority's transaction."""
-    server_down_ms_max: int
-    clock_wrong_ms_max: int
-    """Devices' wall clocks are off by up to this, either way."""
-    fold_at_once: int
-    """Subjects a device folds in one step; a person may tap between two."""
-    fold_ms_max: int
-    """How long a slow phone takes to the next step."""
-    printer_lost: float
-    """A label comes out and the phone dies before it knows."""
-
-
-def draw_faults(random: Random) -> Faults:
-    """Return what may go wrong: each fault is on in half of the runs."""
-
-    def chance(most: float) -> float:
-        return random.uniform(most / 10, most) if random.random() < 0.5 else 0.0
-
-    def up_to(least: int, most: int) -> int:
-        return random.randrange(least, most) if random.random() < 0.5 else least
-
-    return Faults(
-        cut=chance(0.05),
-        half_open=chance(0.03),
-        delay_ms_max=up_to(200, 20 * SECOND_MS),
-        stall=chance(0.02),
-        stall_ms_max=up_to(5 * MINUTE_MS, 3 * HOUR_MS),
-        offline=chance(0.4),
-        offline_ms_max=up_to(30 * MINUTE_MS, 5 * HOUR_MS),
-        replay=chance(0.05),
-        device_cut_inside=chance(0.05),
-        device_cut_after=chance(0.04),
-        server_cut_inside=chance(0.02),
-        server_cut_after=chance(0.02),
-        server_cut_deciding=chance(0.02),
-        server_down_ms_max=up_to(10 * SECOND_MS, 40 * MINUTE_MS),
-        clock_wrong_ms_max=random.choice((0, 0, 90 * SECOND_MS, 26 * HOUR_MS, 3_000 * 24 * HOUR_MS)),
-        fold_at_once=random.choice((200, 200, 1, 3)),
-        fold_ms_max=up_to(2_000, 5 * MINUTE_MS),
-        printer_lost=chance(0.05),
-    )
-
-
-NO_FAULTS: Final = Faults(
-    cut=0.0, half_open=0.0, delay_ms_max=200, stall=0.0, stall_ms_max=0, offline=0.0, offline_ms_max=0, replay=0.0,
-    device_cut_inside=0.0, device_cut_after=0.0, server_cut_inside=0.0, server_cut_after=0.0, server_cut_deciding=0.0,
-    server_down_ms_max=SECOND_MS, clock_wrong_ms_max=0, fold_at_once=200, fold_ms_max=1_000, printer_lost=0.0,
-)  # fmt: skip
-
-
 class World:
     """The clock, the generator, the heap and the trace of one run."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, without: Iterable[str] = ()) -> None:
         self.seed = seed
         self.random = Random(seed)
-        self.faults = draw_faults(self.random)
+        self.faults = draw_faults(seed, without=without)
         self.storm_faults = self.faults
         self.now_ms = 0
         self.seen: Counter[str] = Counter()
@@ -176,3 +98,17 @@ class World:
     def trace(self) -> str:
         """Return the hash of all that happened."""
         return self._trace.hexdigest()
+
+
+__all__ = [
+    "DAY_MS",
+    "EVENTS_MAX",
+    "HOUR_MS",
+    "MINUTE_MS",
+    "NO_FAULTS",
+    "SECOND_MS",
+    "WORLD_STARTS_MS",
+    "Broken",
+    "PowerCut",
+    "World",
+]

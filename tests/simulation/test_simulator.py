@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from nahuo.sim.day import Result
-from nahuo.sim.main import run_seeds
+from nahuo.sim.runs import run_seeds
 from tests.simulation.planted import PLANTS, Plant
 
 SHORT_RANGE = range(1, 21)

@@ -8,13 +8,14 @@ die inside the hub's transaction, behind its commit before anybody is told, and 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from nahuo.sim.network import Wire
+from nahuo.sim.nodes.network import Wire
+from nahuo.sim.seams import share_compiled
 from nahuo.sim.world import MINUTE_MS, PowerCut, World
 from server import commands
 from server.authority import Authority
@@ -22,6 +23,7 @@ from server.installation import Server, open_server
 from server.receivers import parcel_keys
 from server.sync_ports import SyncDesk
 from sync_core import session
+from sync_core.errors import RefusedError, RetryableError
 from sync_core.gate import Run
 from sync_core.hub import Connection, Hub, Submission, commit_batch, refusal_message
 from sync_core.session import Session, Side
@@ -56,6 +58,8 @@ class ServerNode:
         self._folder = folder
         self._key = key
         self.down = False
+        self.unreachable_until_ms = 0
+        self.disk_is_full = False
         self.dirty = True
         """There is something the authority has not looked at."""
         self.connections: dict[int, Served] = {}
@@ -75,6 +79,7 @@ class ServerNode:
     def _boot(self) -> None:
         self.server: Server = open_server(self._folder, synchronous="OFF", now_ms=self._world.wall_ms, seed=self._key)
         self.store = self.server.store
+        share_compiled(self.store)
         self._watch_transactions()
         self.hub = Hub(self.store)
         self.authority = Authority(self.server)
@@ -129,6 +134,18 @@ class ServerNode:
         if not self.down:
             self.store.close()
 
+    @property
+    def unreachable(self) -> bool:
+        """True while no line leads to it."""
+        return self._world.now_ms < self.unreachable_until_ms
+
+    def cut_off(self, for_ms: int) -> None:
+        """The line to the server is dead for hours; then everybody is back at once."""
+        self.unreachable_until_ms = self._world.now_ms + for_ms
+        for served in list(self.connections.values()):
+            if served.wire is not None:
+                served.wire.cut()
+
     # --- commands ---------------------------------------------------------------------------------------------------------
 
     def command(self, command: commands.Command, *, by: str) -> int | None:
@@ -143,13 +160,16 @@ class ServerNode:
         Raises:
             RuntimeError: it was refused.
         """
+        outcome = self._carry_out(command, by)
+        if not outcome.get("ok"):
+            raise RuntimeError(f"{command.KIND} was not done: {outcome}")
+        return outcome
+
+    def _carry_out(self, command: commands.Command, by: str) -> dict[str, Any]:
         number = commands.submit(self.store, command, by=by, now_ms=self._world.wall_ms)
         while self.authority.run_batch(self._world.wall_ms):
             pass
-        outcome = commands.outcome(self.store, number)
-        if outcome is None or not outcome.get("ok"):
-            raise RuntimeError(f"{command.KIND} was not done: {outcome}")
-        return outcome
+        return commands.outcome(self.store, number) or {}
 
     def nudge(self) -> None:
         """There is a new command."""
@@ -324,5 +344,23 @@ class ServerNode:
         with self.store.reading() as conn:
             return parcel_keys(conn, list(parcels))
 
+    def renumber(self, device: int, public_key: str) -> Mapping[str, Any]:
+        """Allot another number to a copy, which has shown the old number's key.
 
-Reach = Callable[[], None]
+        Raises:
+            RetryableError: the server dies while it does.
+            RefusedError: the device is unknown or revoked.
+        """
+        try:
+            self._deciding = True
+            outcome = self._carry_out(commands.DeviceRenumber(device=device, public_key=public_key), f"device:{device}")
+        except PowerCut:
+            self._deciding = False
+            self.crash()
+            raise RetryableError("the server died") from None
+        self._deciding = False
+        self._tell()
+        self._fan_out()
+        if not outcome.get("ok"):
+            raise RefusedError(str(outcome.get("code")), str(outcome.get("message")))
+        return {key: value for key, value in outcome.items() if key != "ok"}

@@ -24,6 +24,8 @@ class Pipe:
         self._deliver = deliver
         self._on_the_way: deque[bytes] = deque()
         self.last_ms = 0
+        self.deaf = False
+        """Nothing sent this way arrives any more; the other direction still works."""
         self.sent: list[bytes] = []
         """All frames of this direction, for replays."""
 
@@ -37,12 +39,26 @@ class Pipe:
             world.sometimes("cut")
             wire.cut()
             return
+        if world.chance(faults.cut_mid_frame):
+            # The first half of its bytes arrives, which is no message, and then the end.
+            world.sometimes("cut_mid_frame")
+            wire.cut()
+            return
+        if world.chance(faults.one_way):
+            world.sometimes("one_way")
+            self.deaf = True
+            wire.go_silent(both=False)
+            return
+        if self.deaf:
+            return
         if world.chance(faults.half_open):
             world.sometimes("half_open")
             wire.go_silent()
             return
         self.sent.append(frame)
         delay_ms = world.random.randrange(1, faults.delay_ms_max)
+        if faults.bytes_per_ms:
+            delay_ms += len(frame) // faults.bytes_per_ms
         if world.chance(faults.stall):
             world.sometimes("stalled_frame")
             delay_ms = world.random.randrange(1, faults.stall_ms_max)
@@ -100,9 +116,15 @@ class Wire:
         self._world.later(self._world.random.randrange(1, 2_000), f"{self._name} hub lost", self._hub_lost)
         self._world.later(self._world.random.randrange(1, 2_000), f"{self._name} device lost", self._device_lost)
 
-    def go_silent(self) -> None:
+    def begin(self) -> None:
+        """A line that flaps lasts a few seconds."""
+        if self._world.chance(self._world.faults.flap):
+            self._world.sometimes("flapped")
+            self._world.later(self._world.random.randrange(500, 8_000), f"{self._name} flaps", self.cut)
+
+    def go_silent(self, *, both: bool = True) -> None:
         """Nothing arrives any more and nobody is told: each end finds out by its own silence limit."""
-        self.half_open = True
+        self.half_open = both
         self._world.later(40_000 + self._world.random.randrange(20_000), f"{self._name} silent", self.cut)
 
     def cut_far_end(self) -> None:

@@ -7,9 +7,9 @@ from typing import Any
 from clients.runtime.web import Question
 from clients.warehouse import returns_desk, scans
 from clients.warehouse.receivers import fetch_keys
-from nahuo.sim.device_node import DeviceNode
-from nahuo.sim.physical import Garment, Physical
-from nahuo.sim.ports import ask
+from nahuo.sim.nodes.device import DeviceNode
+from nahuo.sim.nodes.ports import ask
+from nahuo.sim.people.physical import Garment, Physical
 from nahuo.sim.world import World
 from sync_core.errors import NahuoError
 

@@ -10,8 +10,8 @@ from clients.field.actions import Tap
 from clients.field.tasks import Task, read_tasks
 from clients.runtime.node import Node
 from clients.runtime.web import Question
-from nahuo.sim.device_node import DeviceNode
-from nahuo.sim.physical import Garment, Physical
+from nahuo.sim.nodes.device import DeviceNode
+from nahuo.sim.people.physical import Garment, Physical
 from nahuo.sim.world import MINUTE_MS, World
 from sync_core.errors import NahuoError
 from trade.ids import bare_id
@@ -253,27 +253,41 @@ class Runner:
         self.world = world
         self.phone = phone
         self._physical = physical
+        self.received_fen: dict[str, int] = {}
+        """{piece code: what the stall gave back in cash}."""
 
     def turn(self) -> None:
-        """Bring one piece to its stall."""
+        """Bring one piece to its stall; after a crash look what the phone remembers of the money in his pocket."""
         if self.phone.dead:
             return
+        self._find_own_money()
         bag = [piece for piece in returns.read_bag(self.phone.node) if piece.is_open]
         held = {garment.code: garment for garment in self._physical.at("runner")}
         ready = [piece for piece in bag if piece.code in held]
         if not ready:
             return
         piece = self.world.random.choice(ready)
-        action, went = self._choose(piece)
         try:
-            answer = self.phone.act(action)
+            answer = self.phone.act(self._choose(piece))
         except NahuoError:
             return
-        if answer is not None and went:
-            held[piece.code].place = "stall"
-            self.world.sometimes("refunded_by_stall")
+        if answer is not None and "received_fen" in answer:
+            self._at_the_stall(held[piece.code], int(answer["received_fen"]))
 
-    def _choose(self, piece: Any) -> tuple[Any, bool]:
+    def _at_the_stall(self, garment: Garment, received_fen: int) -> None:
+        garment.place = "stall"
+        self.received_fen[garment.code] = received_fen
+        self.world.sometimes("refunded_by_stall")
+
+    def _find_own_money(self) -> None:
+        for piece in returns.read_bag(self.phone.node):
+            garment = self._physical.of_code(piece.code)
+            refund = piece.state["refund"]
+            if refund is not None and garment is not None and piece.code not in self.received_fen:
+                self._at_the_stall(garment, int(refund["received_fen"]))
+                self.world.sometimes("refund_found_after_crash")
+
+    def _choose(self, piece: Any) -> Any:
         draw = self.world.random.random()
         if draw < 0.7:
             paid_fen = int(piece.state["price_fen"] or piece.garment["paid_fen"])
@@ -282,9 +296,9 @@ class Runner:
             def refund(node: Node) -> Any:
                 return returns.refund(node, piece=piece.code, received_fen=received_fen, means=None, confirmed=True)
 
-            return refund, True
+            return refund
 
         def refuse(node: Node) -> Any:
             return returns.refuse(node, piece=piece.code, reason="tag_missing", then="bring_back")
 
-        return refuse, False
+        return refuse

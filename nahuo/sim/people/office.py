@@ -9,9 +9,10 @@ from typing import Any, Final, Literal
 
 from sqlalchemy import select
 
-from nahuo.sim.physical import Physical
-from nahuo.sim.server_node import ServerNode
-from nahuo.sim.terminals import Packer
+from nahuo.sim.nodes.device import DeviceNode
+from nahuo.sim.nodes.server import ServerNode
+from nahuo.sim.people.physical import Physical
+from nahuo.sim.people.terminals import Packer
 from nahuo.sim.world import World
 from server import commands as c
 from server import schema as s
@@ -50,20 +51,24 @@ class Office:
         server: ServerNode,
         physical: Physical,
         *,
-        pickers: Sequence[int],
-        runner: int | None,
+        pickers: Sequence[DeviceNode],
+        runner: DeviceNode,
         packer: Packer,
     ) -> None:
         self.world = world
         self._server = server
         self._physical = physical
-        self._pickers = tuple(pickers)
+        self._phones = tuple(pickers)
         self._runner = runner
         self._packer = packer
         self._orders = 0
         self._topups = 0
         self._returned: set[str] = set()
         self.written_off: list[int] = []
+
+    @property
+    def _pickers(self) -> list[int]:
+        return [phone.node.number for phone in self._phones if not phone.dead]
 
     def turn(self) -> None:
         """Leave one command."""
@@ -182,8 +187,8 @@ class Office:
 
     def send_runner(self) -> None:
         """Let the runner take the bag that stands open, when there is something in it."""
-        if self._runner is not None and next(self._physical.at("runner"), None) is not None:
-            self.give(c.TripOpen(device=self._runner, trip=f"bag-{self._physical.bag}"))
+        if not self._runner.dead and next(self._physical.at("runner"), None) is not None:
+            self.give(c.TripOpen(device=self._runner.node.number, trip=f"bag-{self._physical.bag}"))
             self._physical.bag += 1
 
     def _write_off(self) -> None:

@@ -1,0 +1,96 @@
+"""All promises at rest: outboxes are empty, replicas equal the server, and a recount of every log gives the same."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+
+from sqlalchemy import select
+
+from nahuo.sim.checks.money import check_money
+from nahuo.sim.checks.pieces import check_pieces
+from nahuo.sim.nodes.device import DeviceNode
+from nahuo.sim.scene import Scene
+from nahuo.sim.world import Broken
+from server import schema as s
+from server.ledger_reading import recount
+from server.recount import recount_server
+from sync_core.check import Check
+from trade.projections import MARKET_DAY
+
+
+def check_at_rest(scene: Scene) -> None:
+    """Raise when anything is not as it must be after the calm."""
+    scene.checks.look()
+    _check_outboxes(scene)
+    checks, hashes = recount_server(scene.server.server, MARKET_DAY)
+    for document, digest in sorted(hashes.items()):
+        scene.world.note(f"{document} {digest}")
+    _check_replicas(scene, hashes)
+    _check_recount(scene, checks)
+    check_pieces(scene)
+    check_money(scene)
+
+
+def _check_outboxes(scene: Scene) -> None:
+    if scene.server.down:
+        raise Broken("REL-I8: the server is down after two quiet hours")
+    for device in scene.devices:
+        if device.dead:
+            raise Broken(f"REL-I8: {device.name} is off after two quiet hours")
+        device.check_done()
+        waiting = device.replica.waiting()
+        if waiting.actions:
+            raise Broken(f"REL-I8: {device.name} still owes {waiting.actions} actions after two quiet hours")
+        refused = device.replica.conn.execute("SELECT code, detail FROM refusal").fetchone()
+        if refused is not None:
+            raise Broken(f"REL-I4: work of {device.name} was refused: {refused[0]}: {refused[1]}")
+        for document in device.replica.documents():
+            device.sync.check_acknowledged(document)
+    with scene.server.store.reading() as conn:
+        quarantined = conn.execute(select(s.quarantine.c.code, s.quarantine.c.detail)).first()
+    if quarantined is not None:
+        raise Broken(f"I9: honest work lies in quarantine: {quarantined.code}: {quarantined.detail}")
+
+
+def _check_replicas(scene: Scene, hashes: Mapping[str, str]) -> None:
+    """I15: a replica that has seen all envelopes of a document equals the server's fold of it."""
+    for device in scene.devices:
+        known = scene.server.store.key_of(device.node.number)
+        if known is None or known.revoked:
+            # It may deliver what it holds and is sent nothing.
+            continue
+        named = set(device.node.wanted_documents())
+        for document in sorted(named):
+            theirs = scene.server.store.read_vector(document)
+            mine = device.replica.state_vector(document)
+            if mine != theirs:
+                raise Broken(f"I15: {device.name} has {mine} of {document}, the server {theirs}")
+            if theirs and device.replica.canonical_hash(document) != hashes.get(document):
+                raise Broken(
+                    f"I15: {device.name} folds {document} otherwise than the server{_first_difference(scene, device, document)}"
+                )
+
+
+def _first_difference(scene: Scene, device: DeviceNode, document: str) -> str:
+    replica = device.replica
+    with scene.server.store.reading() as conn:
+        rows = conn.execute(select(s.state.c.subject, s.state.c.state).where(s.state.c.document == document)).all()
+    server = {row.subject: json.loads(row.state) for row in rows}
+    for subject, text in replica.conn.execute(
+        "SELECT subject, state FROM state WHERE document = ? ORDER BY subject", (document,)
+    ):
+        if subject != "document" and server.get(subject) != json.loads(text):
+            return f": {subject}"
+    return ""
+
+
+def _check_recount(scene: Scene, checks: Iterable[Check]) -> None:
+    """Recount everything from the logs: log, rows, money, trade."""
+    for check in checks:
+        if not check.holds:
+            raise Broken(f"recount {check.name}: {check.faults[0]}")
+    with scene.server.store.reading() as conn:
+        faults = recount(conn)
+    if faults.faults:
+        raise Broken(f"recount of the ledger: {faults.faults[0]}")

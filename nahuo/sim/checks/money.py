@@ -1,0 +1,82 @@
+"""Money at rest: holds end, nobody pays for nothing, and the cash in each pocket is what the ledger says (I13, D9, REL-I2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from nahuo.sim.nodes.device import DeviceNode
+from nahuo.sim.scene import Scene
+from nahuo.sim.world import Broken
+
+
+def check_money(scene: Scene) -> None:
+    """Holds end (I13); a picker's float is what his phone says he paid (REL-I2)."""
+    with scene.server.store.reading() as conn:
+        left = conn.exec_driver_sql(
+            "SELECT h.order_id, h.subject, h.part, h.held_fen - h.captured_fen - h.released_fen FROM hold h"
+            " JOIN shop_order o ON o.id = h.order_id WHERE o.status = 'closed'"
+            " AND h.held_fen - h.captured_fen - h.released_fen > 0 AND NOT EXISTS"
+            " (SELECT 1 FROM task t WHERE t.order_id = h.order_id AND t.status = 'recalled')"
+        ).first()
+        if left is not None:
+            raise Broken(f"I13: the closed order {left[0]} still holds {left[3]} fen for {left[1]} {left[2]}")
+        kept = conn.exec_driver_sql(
+            "SELECT h.order_id, h.subject, h.part, h.held_fen - h.captured_fen - h.released_fen FROM hold h"
+            " JOIN shop_order o ON o.id = h.order_id WHERE o.status = 'shipped'"
+            # What shipped before its phone spoke keeps its money until the price is known; a parked purchase never tells it.
+            " AND NOT EXISTS (SELECT 1 FROM piece p WHERE p.order_id = h.order_id AND p.outcome = 'unexplained')"
+            " AND h.held_fen - h.captured_fen - h.released_fen > 0"
+        ).first()
+        if kept is not None:
+            raise Broken(f"R82: the shipped order {kept[0]} still holds {kept[3]} fen for {kept[1]} {kept[2]}")
+        second = conn.exec_driver_sql(
+            "SELECT p.code FROM piece p JOIN wanted w ON w.id = p.wanted JOIN device d ON d.number = p.device"
+            " WHERE p.outcome = 'second' AND d.written_off_ms IS NULL AND (w.keeper IS NULL OR w.keeper = p.code)"
+            " AND NOT EXISTS (SELECT 1 FROM piece q WHERE q.wanted = p.wanted AND q.code <> p.code)"
+        ).first()
+        if second is not None:
+            raise Broken(f"D9: {second[0]} counts as a second piece, and there is no first")
+        free = conn.exec_driver_sql(
+            "SELECT p.code, p.price_fen FROM piece p JOIN task t ON t.id = p.task JOIN shop_order o ON o.id = p.order_id"
+            " WHERE p.outcome = 'closed_unseen' AND o.drop_ship = 1 AND p.price_fen <= t.cap_fen AND p.charged_fen = 0"
+        ).first()
+        if free is not None:
+            raise Broken(
+                f"D9: {free[0]} was bought for {free[1]} fen before its phone could know of the close, and nobody paid"
+            )
+        floats: dict[str, int] = {
+            row[0]: row[1]
+            for row in conn.exec_driver_sql("SELECT name, balance_fen FROM account WHERE name LIKE 'float:%'")
+        }
+    for picker in scene.pickers:
+        _check_pocket(scene, picker.phone, floats)
+    for runner in scene.runners:
+        got_fen = sum(runner.received_fen.values())
+        stands_fen = sum(floats.get(f"float:{person}", 0) for person in _people(runner.phone))
+        if stands_fen != got_fen:
+            raise Broken(f"REL-I2: {runner.phone.name} got {got_fen} fen back in cash, the ledger says {stands_fen}")
+
+
+def _check_pocket(scene: Scene, phone: DeviceNode, floats: Mapping[str, int]) -> None:
+    """What the people of a phone paid in cash is what left their floats; cash is the world's, corrections are the phone's word."""
+    if is_stopped(scene, phone):
+        # What it delivers waits for a supervisor (parked).
+        return
+    paid_fen = 0
+    for garment in scene.physical.garments:
+        if garment.device == phone.name and not garment.gone:
+            state = phone.replica.state(f"piece:{garment.code}")
+            paid_fen += int(state["price_fen"]) if state is not None and state["price_fen"] else garment.price_fen
+    stands_fen = -sum(floats.get(f"float:{person}", 0) for person in _people(phone))
+    if stands_fen != paid_fen:
+        raise Broken(f"REL-I2: {phone.name} paid {paid_fen} fen in cash, the ledger says {stands_fen}")
+
+
+def _people(phone: DeviceNode) -> tuple[str, str]:
+    return f"p-{phone.name}", f"q-{phone.name}"
+
+
+def is_stopped(scene: Scene, device: DeviceNode) -> bool:
+    """True when the server takes nothing of this device at its word any more."""
+    known = [scene.server.store.key_of(number) for number in {*device.numbers, device.node.number}]
+    return any(record is None or record.revoked for record in known)

@@ -1,0 +1,63 @@
+"""The system's pieces are the world's garments: each once, each where it lies (I1, I12, REL-I1, REL-I7)."""
+
+from __future__ import annotations
+
+from sqlalchemy import func, select
+
+from nahuo.sim.scene import Scene
+from nahuo.sim.world import Broken
+from server import schema as s
+from server import schema_trade as st
+
+
+def check_pieces(scene: Scene) -> None:
+    """The system's pieces are the world's garments: each once, each where it lies (I1, I12, REL-I1, REL-I7)."""
+    papers: dict[str, str] = {}
+    for device in scene.devices:
+        for paper in device.papers:
+            # A terminal prints return labels of pieces that a phone minted; two phones never mint one code.
+            if paper.printer == "label" and device.role == "picker":
+                first = papers.setdefault(paper.subject, device.name)
+                if first != device.name:
+                    raise Broken(f"REL-I7: the code {paper.subject} came out of {first} and {device.name}")
+    with scene.server.store.reading() as conn:
+        rows = conn.execute(select(st.piece.c.code, st.piece.c.place, st.piece.c.price_fen, st.piece.c.device)).all()
+        bought = conn.execute(
+            select(s.fact.c.subjects, func.count()).where(
+                s.fact.c.kind == "piece.bought", s.fact.c.carried == 0, s.fact.c.void.is_(None)
+            ).group_by(s.fact.c.subjects)
+        ).all()  # fmt: skip
+    for subjects, count in bought:
+        if count != 1:
+            raise Broken(f"REL-I3: {subjects} was bought {count} times")
+    pieces = {row.code: row for row in rows}
+    for code in sorted(papers):
+        if code not in pieces:
+            raise Broken(f"REL-I7: the label {code} is on paper and the server has never heard of it")
+    for garment in scene.physical.garments:
+        piece = pieces.get(garment.code)
+        if piece is None:
+            raise Broken(f"REL-I1: the garment {garment.code} was paid for and the server has never heard of it")
+        if garment.gone:
+            if piece.place != "undone":
+                raise Broken(f"REL-I1: {garment.code} was undone, the server has it at {piece.place}")
+        elif garment.code not in papers:
+            raise Broken(f"REL-I4: {garment.code} was paid for, and its label never came out of {garment.device}")
+        elif piece.place not in _PLACES[garment.place]:
+            raise Broken(f"REL-I1: {garment.code} lies at {garment.place}, the server has it at {piece.place}")
+    codes = {garment.code for garment in scene.physical.garments}
+    for code in sorted(pieces):
+        if code not in codes:
+            raise Broken(f"REL-I1: the server knows a piece {code} that is nowhere")
+
+
+_PLACES = {
+    "bag": {"with_picker"},
+    "door": {"with_picker", "inbound"},
+    "house": {"inbound", "in_cell", "packed", "in_stock"},
+    "shipped": {"shipped"},
+    "buyer": {"shipped"},
+    "desk": {"shipped", "return_in", "in_stock", "pending", "in_cell", "packed"},
+    "runner": {"with_runner", "in_stock", "in_cell", "packed"},
+    "stall": {"back_at_stall"},
+}

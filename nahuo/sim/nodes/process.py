@@ -1,0 +1,345 @@
+"""A simulated device's process: the real replica on a real file, the real node and actions, and a battery that may fall out.
+
+Whatever enters the device (a tap, a frame, a printer's turn) goes through `guard`, where a power cut ends the process: memory is gone, the
+file stays, and the device boots again later. A dozing phone keeps what comes in the background until it wakes.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from clients.field import recalls
+from clients.field.actions import CALENDAR
+from clients.runtime.device_key import DeviceKey
+from clients.runtime.node import Node
+from clients.warehouse import receivers, wall
+from nahuo.sim.nodes.disk import SimDisk, SimReplica
+from nahuo.sim.nodes.ports import SimClock, SimDoor, SimLink, SimUnsealer
+from nahuo.sim.nodes.printers import Paper, SimPrinters
+from nahuo.sim.nodes.server import ServerNode
+from nahuo.sim.seams import PIN
+from nahuo.sim.world import MINUTE_MS, Broken, PowerCut, World
+from sync_core.errors import AlreadyOpenError, DiskFullError, RefusedError, RetryableError
+from trade.projections import MARKET_DAY
+
+Answer = TypeVar("Answer")
+
+
+class DeviceProcess:
+    """One phone or terminal without its link: its file, its person's hand, and what survives a crash."""
+
+    def __init__(self, world: World, server: ServerNode, *, name: str, role: str, folder: Path) -> None:
+        self.world = world
+        self.server = server
+        self.name = name
+        self.role = role
+        self.folder = folder
+        self.papers: list[Paper] = []
+        """What came out of this device's printers, oldest first."""
+        self.done: list[tuple[str, str]] = []
+        """(document, fact id) of every action that was shown as done."""
+        self.dead = False
+        self.offline_until_ms = 0
+        self.dozes_until_ms = 0
+        self.crashes = 0
+        self.folding = False
+        self.folded: dict[str, dict[int, int]] = {}
+        """What surely has its rows: {document: the vector at a moment when nothing there waited to be folded}."""
+        self.changed: list[Callable[[str], None]] = []
+        """Called with the name of a document that grew."""
+        self.rings: list[Callable[[], None]] = []
+        """Called when there is something new to send."""
+        self.down: list[Callable[[], None]] = []
+        """Called when the process is gone."""
+        self._deferred: list[Callable[[], Any]] = []
+        self._looking = False
+        self._printing = False
+        self.may_be_behind = False
+        """This is an old copy: the hub may hold what it has forgotten."""
+        self.numbers: list[int] = []
+        """The numbers it has borne, the present one last."""
+        self.disk = SimDisk(world, self)
+        skew_ms = world.storm_faults.clock_wrong_ms_max
+        self.clock = SimClock(world, world.random.randrange(-skew_ms, skew_ms + 1) if skew_ms else 0)
+        # Making a key and a file is no part of the storm.
+        self.disk.safe = True
+        self.boot()
+        self.disk.safe = False
+
+    # --- life and death ---------------------------------------------------------------------------------------------------
+
+    def boot(self) -> None:
+        """Open the file and put the node on it; a power cut may come while it does."""
+        self.replica = SimReplica.open_on(self.disk, self.folder / "replica.db", MARKET_DAY)
+        self.key = DeviceKey(self.folder, self.replica)
+        self.link = SimLink(self._ring)
+        self.printers = SimPrinters(self.world, self.replica, self.name, self.papers, self.ring_printer)
+        self.node = Node(
+            folder=self.folder,
+            replica=self.replica,
+            clock=self.clock,
+            printers=self.printers,
+            link=self.link,
+            door=SimDoor(self.reach, self.server, lambda: self.replica.number),
+            unsealer=SimUnsealer(),
+        )
+        self.watch: recalls.Watch | None = None
+        with self.replica.transaction() as conn:
+            if self.role in ("picker", "runner"):
+                recalls.prepare(conn)
+            else:
+                receivers.prepare(conn)
+                wall.prepare(conn)
+        if self.role in ("picker", "runner"):
+            self.watch = recalls.Watch(self.node, CALENDAR)
+            self.node.after_change.append(self.watch.look)
+        self.replica.listeners.append(self._replica_changed)
+        self.replica.fold_at_once_max = self.world.faults.fold_at_once
+        self.folding = False
+        self.folded = {document: self.replica.state_vector(document) for document in self.replica.documents()}
+        self.dead = False
+
+    def renumbered(self) -> None:
+        """It has another number now: what it owed was said again under it."""
+        number = self.node.number
+        self.world.sometimes("renumbered")
+        self.numbers.append(number)
+        self.may_be_behind = False
+        self.done = [(document, fact) for document, fact in self.done if self._is_in_log(document, fact)]
+        self.folded = {document: self.replica.state_vector(document) for document in self.replica.documents()}
+
+    def crash(self) -> None:
+        """The process is gone. What was shown as done must be there when it boots again."""
+        self.stop()
+        if self.world.random.random() < 0.3:
+            self.clock.reboot()
+        self.world.later(self.world.random.randrange(1_000, 10 * MINUTE_MS), f"{self.name} boots", self._boot_again)
+
+    def stop(self) -> None:
+        """End the process without a word."""
+        self.crashes += 1
+        self.dead = True
+        self.dozes_until_ms = 0
+        self._deferred.clear()
+        for tell in self.down:
+            tell()
+        self.disk.close()
+
+    def _boot_again(self) -> None:
+        if not self.dead:
+            return
+        try:
+            self.boot()
+        except PowerCut:
+            self.world.sometimes("crash_device_booting")
+            self.crash()
+            return
+        except DiskFullError:
+            self.world.sometimes("booted_on_a_full_disk")
+            self.disk.free()
+            self.crash()
+            return
+        self.check_done()
+        self.start()
+        self.ring_printer()
+
+    def start(self) -> None:
+        """Begin to work; the link adds what it does."""
+
+    def check_done(self) -> None:
+        """Raise when something shown as done is not in the log (REL-I4)."""
+        for document, fact in self.done:
+            if not self._is_in_log(document, fact):
+                raise Broken(f"REL-I4: {self.name}: {fact} was shown as done and is gone after a crash")
+
+    def _is_in_log(self, document: str, fact: str) -> bool:
+        device, seq, _ = fact.split(".")
+        row = self.replica.conn.execute(
+            "SELECT 1 FROM envelope WHERE document = ? AND device = ? AND seq = ?", (document, int(device), int(seq))
+        ).fetchone()
+        return row is not None
+
+    def guard(self, call: Callable[[], Answer]) -> Answer | None:
+        """Run what enters the device; None when it is off, or the battery falls out meanwhile."""
+        if self.dead:
+            return None
+        try:
+            return call()
+        except PowerCut:
+            self.crash()
+            return None
+
+    def in_background(self, call: Callable[[], Any]) -> None:
+        """Run what nobody taps: a dozing phone keeps it until it wakes."""
+        if self.dozes:
+            self._deferred.append(call)
+            return
+        try:
+            self.guard(call)
+        except DiskFullError:
+            self.disk.seen_full()
+        except sqlite3.OperationalError as error:
+            self.disk.seen_error(error)
+
+    def close(self) -> None:
+        """End the run."""
+        if not self.dead:
+            self.disk.close()
+
+    # --- doze -------------------------------------------------------------------------------------------------------------
+
+    @property
+    def dozes(self) -> bool:
+        """True while the system has stopped the process to save the battery."""
+        return self.world.now_ms < self.dozes_until_ms
+
+    def doze(self, for_ms: int) -> None:
+        """Stop the process for a while; nobody is told."""
+        if self.dead or self.dozes:
+            return
+        self.world.sometimes("dozed")
+        self.dozes_until_ms = self.world.now_ms + for_ms
+        self.world.later(for_ms, f"{self.name} wakes", self.wake)
+
+    def wake(self) -> None:
+        """Go on with what came meanwhile, in its order."""
+        self.dozes_until_ms = 0
+        deferred, self._deferred = self._deferred, []
+        if deferred:
+            self.world.sometimes("woke_with_work")
+        for call in deferred:
+            self.in_background(call)
+
+    # --- the person's hand ------------------------------------------------------------------------------------------------
+
+    def act(self, action: Callable[[Node], Any]) -> Any:
+        """Let the person do something; the answer of the action, None when the device died or refused.
+
+        Raises:
+            NahuoError: the action said no.
+        """
+        if self.dozes:
+            self.wake()
+
+        def tap() -> Any:
+            self.sign_in()
+            before = self._own_heads()
+            try:
+                answer = action(self.node)
+            except (RefusedError, DiskFullError):
+                if self._own_heads() != before:
+                    raise Broken(f"I11: an action of {self.name} was refused and left facts behind") from None
+                raise
+            self._check_basis(before)
+            self._remember_done(answer)
+            return answer
+
+        try:
+            return self.guard(tap)
+        except sqlite3.OperationalError as error:
+            self.disk.seen_error(error)
+            return None
+
+    def sign_in(self) -> None:
+        """Sign in by PIN when the device lay idle; now and then another person takes the device over."""
+        signed, people = self.node.sign_in, self.node.people()
+        if signed.person() is None and people:
+            chosen = self.world.random.choice(people) if self.world.faults.colleague else people[0]
+            if chosen is not people[0]:
+                self.world.sometimes("another_person_signed_in")
+            signed.sign_in(people, chosen["id"], PIN)
+        signed.touch()
+
+    def _own_heads(self) -> dict[str, int]:
+        rows = self.replica.conn.execute("SELECT document, seq FROM writer WHERE device = ?", (self.replica.number,))
+        return dict(rows.fetchall())
+
+    def _check_basis(self, before: dict[str, int]) -> None:
+        """Raise when an action claims knowledge of what had no rows yet: nobody can have seen it (design section 4)."""
+        for document, seq in self._own_heads().items():
+            if seq == before.get(document, 0):
+                continue
+            if self.folding:
+                self.world.sometimes("acted_while_folding")
+            text = self.replica.conn.execute(
+                "SELECT basis FROM writer WHERE document = ? AND device = ?", (document, self.replica.number)
+            ).fetchone()[0]
+            for writer, claimed in json.loads(text).items():
+                folded = self.folded.get(document, {}).get(int(writer), 0)
+                if claimed > folded:
+                    raise Broken(f"D11: {self.name}: {document} claims to know {writer}.{claimed}, rows reach {folded}")
+
+    def _remember_done(self, answer: Any) -> None:
+        """Note what the screen now shows as done, by the log's own heads: whatever is there must stay."""
+        number = self.replica.number
+        for document, seq in self._own_heads().items():
+            if seq:
+                self.done.append((document, f"{number}.{seq}.0"))
+        self.world.note(f"{self.name} did {answer!r}"[:2_000])
+
+    # --- what runs beside -------------------------------------------------------------------------------------------------
+
+    @property
+    def online(self) -> bool:
+        """True while there is a signal."""
+        return self.world.now_ms >= self.offline_until_ms
+
+    def reach(self) -> None:
+        """Raise when a question cannot get to the server.
+
+        Raises:
+            RetryableError: no signal, or the server is down.
+        """
+        if not self.online or self.server.down:
+            raise RetryableError("no signal")
+
+    def open_twice(self) -> None:
+        """A second instance of the application is started: it must be told no."""
+        if self.dead:
+            return
+        try:
+            SimReplica.open(self.folder / "replica.db", MARKET_DAY, synchronous="OFF").close()
+        except AlreadyOpenError:
+            self.world.sometimes("second_instance_refused")
+            return
+        raise Broken(f"P32: two processes have the replica of {self.name} open")
+
+    def _replica_changed(self, document: str) -> None:
+        for tell in self.changed:
+            tell(document)
+        self._ring()
+        self._ring_watch()
+
+    def _ring(self) -> None:
+        for ring in self.rings:
+            ring()
+
+    def _ring_watch(self) -> None:
+        if not self._looking and self.node.after_change:
+            self._looking = True
+            self.world.later(self.world.random.randrange(10, 3_000), f"{self.name} looks", self._look)
+
+    def _look(self) -> None:
+        self._looking = False
+        self.in_background(self.look)
+
+    def look(self) -> None:
+        """Let the background work decide whether to act."""
+        for look in self.node.after_change:
+            look()
+
+    def ring_printer(self) -> None:
+        """Let the printer look at its queue soon."""
+        if not self._printing:
+            self._printing = True
+            self.world.later(self.world.random.randrange(500, 8_000), f"{self.name} prints", self._print)
+
+    def _print(self) -> None:
+        self._printing = False
+        self.in_background(self.printers.print_next)
+        if not self.dead and self.printers.waiting():
+            self.ring_printer()
