@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from nahuo.sim.checks.at_rest import check_at_rest
 from nahuo.sim.checks.prefix import PrefixChecks
+from nahuo.sim.checks.story import note_money_story
 from nahuo.sim.faults import Faults, switched_on
 from nahuo.sim.nodes.device import DeviceNode
 from nahuo.sim.nodes.server import ServerNode
@@ -167,8 +168,9 @@ class Day:
         check_at_rest(scene)
         for name, count in sorted(scene.office.refused_commands().items()):
             world.seen[f"command_refused_{name}"] += count
-        for code in [*(c for p in scene.pickers for c in p.refused), *(c for p in scene.packers for c in p.refused)]:
-            world.seen[f"action_refused_{code}"] += 1
+        for refused in [*(picker.refused for picker in scene.pickers), *(packer.refused for packer in scene.packers)]:
+            world.seen.update(f"action_refused_{code}" for code in refused)
+        note_money_story(scene)
 
     def _begin(self, storm_ms: int) -> None:
         world, scene = self.world, self.scene
@@ -217,7 +219,7 @@ class Day:
                     runner.turn()
             for device in scene.devices:
                 if not device.dead:
-                    device.guard(device.look)
+                    device.in_background(device.look)
         world.run(until_ms + CALM_ROUND_MS)
 
     def close(self) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row, select, update
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError
 
 from server import schema as s
 from server.authority.batch import PLATFORM, Batch
@@ -85,6 +85,9 @@ class Authority:
         """All at once; when that fails, one by one, so that only the bad one is set aside."""
         try:
             self._step(now_ms, rows)
+        except OperationalError:
+            # The database could not write (full, locked, gone): no fact is to blame, and the whole batch is read again.
+            raise
         except Exception:
             log.exception("a batch of %d envelopes failed; reading them one by one", len(rows))
             for row in rows:
@@ -93,10 +96,10 @@ class Authority:
     def _read_one(self, row: Row[Any], now_ms: int) -> None:
         try:
             self._step(now_ms, [row])
+        except OperationalError:
+            raise
         except Exception as error:  # one bad fact must stop neither picking nor money
             log.exception("envelope %s.%s of %s failed", row.device, row.seq, row.document)
-            if isinstance(error, SQLAlchemyError) and "locked" in str(error):
-                raise
             self._set_aside(row, str(error), now_ms)
 
     def _step(self, now_ms: int, rows: Sequence[Row[Any]]) -> None:
@@ -161,10 +164,11 @@ class Authority:
         except RefusedError as error:
             self._store.appended = appended
             outcome = {"ok": False, "code": error.code, "message": _both(error)}
+        except OperationalError:
+            self._store.appended = appended
+            raise
         except Exception as error:
             self._store.appended = appended
-            if isinstance(error, SQLAlchemyError) and "locked" in str(error):
-                raise
             log.exception("command %s (%s) failed", row.id, row.kind)
             outcome = {
                 "ok": False,
@@ -186,6 +190,9 @@ class Authority:
                 b = self._batch(conn, now_ms, cause="timer")
                 run_timers(b)
                 self._finish(b)
+        except OperationalError:
+            self._store.appended = appended
+            raise
         except Exception:
             self._store.appended = appended
             log.exception("a timer failed")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from nahuo.sim.nodes.device import DeviceNode
 from nahuo.sim.scene import Scene
@@ -48,8 +48,8 @@ def check_money(scene: Scene) -> None:
             row[0]: row[1]
             for row in conn.exec_driver_sql("SELECT name, balance_fen FROM account WHERE name LIKE 'float:%'")
         }
-    for picker in scene.pickers:
-        _check_pocket(scene, picker.phone, floats)
+    for family in sorted({picker.phone.family for picker in scene.pickers}):
+        _check_pocket(scene, [picker.phone for picker in scene.pickers if picker.phone.family == family], floats)
     for runner in scene.runners:
         got_fen = sum(runner.received_fen.values())
         stands_fen = sum(floats.get(f"float:{person}", 0) for person in _people(runner.phone))
@@ -57,23 +57,25 @@ def check_money(scene: Scene) -> None:
             raise Broken(f"REL-I2: {runner.phone.name} got {got_fen} fen back in cash, the ledger says {stands_fen}")
 
 
-def _check_pocket(scene: Scene, phone: DeviceNode, floats: Mapping[str, int]) -> None:
+def _check_pocket(scene: Scene, phones: Sequence[DeviceNode], floats: Mapping[str, int]) -> None:
     """What the people of a phone paid in cash is what left their floats; cash is the world's, corrections are the phone's word."""
-    if is_stopped(scene, phone):
+    if any(is_stopped(scene, phone) for phone in phones):
         # What it delivers waits for a supervisor (parked).
         return
+    names = {phone.name for phone in phones}
     paid_fen = 0
     for garment in scene.physical.garments:
-        if garment.device == phone.name and not garment.gone:
-            state = phone.replica.state(f"piece:{garment.code}")
-            paid_fen += int(state["price_fen"]) if state is not None and state["price_fen"] else garment.price_fen
-    stands_fen = -sum(floats.get(f"float:{person}", 0) for person in _people(phone))
+        if garment.device in names and not garment.gone:
+            states = [phone.replica.state(f"piece:{garment.code}") for phone in phones]
+            said = next((int(state["price_fen"]) for state in states if state is not None and state["price_fen"]), None)
+            paid_fen += garment.price_fen if said is None else said
+    stands_fen = -sum(floats.get(f"float:{person}", 0) for person in _people(phones[0]))
     if stands_fen != paid_fen:
-        raise Broken(f"REL-I2: {phone.name} paid {paid_fen} fen in cash, the ledger says {stands_fen}")
+        raise Broken(f"REL-I2: {phones[0].family} paid {paid_fen} fen in cash, the ledger says {stands_fen}")
 
 
 def _people(phone: DeviceNode) -> tuple[str, str]:
-    return f"p-{phone.name}", f"q-{phone.name}"
+    return f"p-{phone.family}", f"q-{phone.family}"
 
 
 def is_stopped(scene: Scene, device: DeviceNode) -> bool:

@@ -16,10 +16,10 @@ def check_pieces(scene: Scene) -> None:
     for device in scene.devices:
         for paper in device.papers:
             # A terminal prints return labels of pieces that a phone minted; two phones never mint one code.
-            if paper.printer == "label" and device.role == "picker":
-                first = papers.setdefault(paper.subject, device.name)
-                if first != device.name:
-                    raise Broken(f"REL-I7: the code {paper.subject} came out of {first} and {device.name}")
+            if paper.printer == "label" and paper.whole and device.role == "picker":
+                first = papers.setdefault(paper.subject, device.family)
+                if first != device.family:
+                    raise Broken(f"REL-I7: the code {paper.subject} came out of {first} and {device.family}")
     with scene.server.store.reading() as conn:
         rows = conn.execute(select(st.piece.c.code, st.piece.c.place, st.piece.c.price_fen, st.piece.c.device)).all()
         bought = conn.execute(

@@ -39,6 +39,7 @@ class DeviceLink:
         self._inbox: deque[bytes] = deque()
         self._denied: set[str] = set()
         self._ringing = False
+        self._life = 0
         self._tries_at_ms: int | None = None
         self._old_updates: list[bytes] = []
         self._last_up: list[bytes] = []
@@ -90,6 +91,7 @@ class DeviceLink:
             hub_lost=lambda: self.server.lost(served[0]),
             device_lost=lambda: self._lost(epoch),
         )
+        self._life = self.server.lives
         served.append(self.server.connect(self._device.node.number, connection))
         self._wire = connection
         self._talk = Session(Side.DEVICE, now_ms=self.world.now_ms)
@@ -290,7 +292,8 @@ class DeviceLink:
 
     def check_acknowledged(self, document: str) -> None:
         """Raise when the device counts as acknowledged what the server has not committed."""
-        if self.server.down:
+        if self.server.down or self._life != self.server.lives:
+            # A server restored since knows less than it once acknowledged: the next handshake tells.
             return
         replica = self._device.replica
         number = replica.number or 0

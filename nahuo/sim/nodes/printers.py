@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from clients.runtime.ports import PrintJob, PrintState
-from nahuo.sim.world import PowerCut, World
+from nahuo.sim.world import MINUTE_MS, PowerCut, World
 from sync_core.replica import Replica
 
 _QUEUE: Final = (
@@ -32,6 +32,8 @@ class Paper:
     copy_no: int
     fields: Mapping[str, str]
     device: str
+    whole: bool = True
+    """False for half a label: no scanner reads it."""
 
 
 class SimPrinters:
@@ -45,6 +47,7 @@ class SimPrinters:
         self._device = device
         self._papers = papers
         self._ring = ring
+        self._no_paper_until_ms = 0
         with replica.transaction() as conn:
             conn.execute(_QUEUE)
 
@@ -113,10 +116,36 @@ class SimPrinters:
         ).fetchone()
         if row is None:
             return None
-        paper = Paper(printer=row[1], subject=row[2], copy_no=row[3], fields=json.loads(row[4]), device=self._device)
-        self._papers.append(paper)
-        if self._world.chance(self._world.faults.printer_lost):
-            self._world.sometimes("crash_after_paper")
+        world, faults = self._world, self._world.faults
+        if world.now_ms < self._no_paper_until_ms:
+            return None
+        if world.chance(faults.paper_out):
+            world.sometimes("paper_out")
+            self._no_paper_until_ms = world.now_ms + world.random.randrange(MINUTE_MS, 60 * MINUTE_MS)
+            return None
+        torn = world.chance(faults.label_torn)
+        paper = Paper(
+            printer=row[1],
+            subject=row[2],
+            copy_no=row[3],
+            fields=json.loads(row[4]),
+            device=self._device,
+            whole=not torn,
+        )
+        if torn:
+            # He tears it off and lets it print again: the job is still the first of the queue.
+            world.sometimes("label_torn")
+            self._papers.append(paper)
+            return None
+        if world.chance(faults.wrong_printer):
+            world.sometimes("wrong_printer")
+        else:
+            self._papers.append(paper)
+            if world.chance(faults.printer_twice):
+                world.sometimes("printed_twice")
+                self._papers.append(paper)
+        if world.chance(faults.printer_lost):
+            world.sometimes("crash_after_paper")
             raise PowerCut
         with self._replica.transaction() as conn:
             conn.execute("UPDATE sim_print_job SET printed = 1 WHERE id = ?", (row[0],))

@@ -15,8 +15,10 @@ from typing import Any, TypeVar
 from clients.field import recalls
 from clients.field.actions import CALENDAR
 from clients.runtime.device_key import DeviceKey
+from clients.runtime.launch import DATABASE
 from clients.runtime.node import Node
 from clients.warehouse import receivers, wall
+from nahuo.sim.nodes.copies import keep_copy, put_back
 from nahuo.sim.nodes.disk import SimDisk, SimReplica
 from nahuo.sim.nodes.ports import SimClock, SimDoor, SimLink, SimUnsealer
 from nahuo.sim.nodes.printers import Paper, SimPrinters
@@ -62,6 +64,8 @@ class DeviceProcess:
         """This is an old copy: the hub may hold what it has forgotten."""
         self.numbers: list[int] = []
         """The numbers it has borne, the present one last."""
+        self.family = name.rstrip("b")
+        """A phone and its clone share their people."""
         self.disk = SimDisk(world, self)
         skew_ms = world.storm_faults.clock_wrong_ms_max
         self.clock = SimClock(world, world.random.randrange(-skew_ms, skew_ms + 1) if skew_ms else 0)
@@ -69,12 +73,14 @@ class DeviceProcess:
         self.disk.safe = True
         self.boot()
         self.disk.safe = False
+        if self.replica.number is not None:
+            self.numbers.append(self.replica.number)
 
     # --- life and death ---------------------------------------------------------------------------------------------------
 
     def boot(self) -> None:
         """Open the file and put the node on it; a power cut may come while it does."""
-        self.replica = SimReplica.open_on(self.disk, self.folder / "replica.db", MARKET_DAY)
+        self.replica = SimReplica.open_on(self.disk, self.folder / DATABASE, MARKET_DAY)
         self.key = DeviceKey(self.folder, self.replica)
         self.link = SimLink(self._ring)
         self.printers = SimPrinters(self.world, self.replica, self.name, self.papers, self.ring_printer)
@@ -119,6 +125,18 @@ class DeviceProcess:
             self.clock.reboot()
         self.world.later(self.world.random.randrange(1_000, 10 * MINUTE_MS), f"{self.name} boots", self._boot_again)
 
+    def put_back(self, copy: Path, *, token_stays: bool) -> None:
+        """The files are those of an older copy from now on."""
+        self.stop()
+        put_back(copy, self.folder, DATABASE, token_stays=token_stays)
+        self.may_be_behind = True
+        self.done.clear()
+        self.world.later(MINUTE_MS, f"{self.name} boots", self._boot_again)
+
+    def keep_copy(self, into: Path) -> Path:
+        """Copy the files as a backup does."""
+        return keep_copy(self.folder / DATABASE, into)
+
     def stop(self) -> None:
         """End the process without a word."""
         self.crashes += 1
@@ -136,6 +154,10 @@ class DeviceProcess:
             self.boot()
         except PowerCut:
             self.world.sometimes("crash_device_booting")
+            self.crash()
+            return
+        except sqlite3.OperationalError:
+            self.world.sometimes("disk_error_at_boot")
             self.crash()
             return
         except DiskFullError:
@@ -171,7 +193,9 @@ class DeviceProcess:
             return call()
         except PowerCut:
             self.crash()
-            return None
+        except sqlite3.OperationalError as error:
+            self.disk.seen_error(error)
+        return None
 
     def in_background(self, call: Callable[[], Any]) -> None:
         """Run what nobody taps: a dozing phone keeps it until it wakes."""
@@ -182,8 +206,6 @@ class DeviceProcess:
             self.guard(call)
         except DiskFullError:
             self.disk.seen_full()
-        except sqlite3.OperationalError as error:
-            self.disk.seen_error(error)
 
     def close(self) -> None:
         """End the run."""
@@ -227,22 +249,18 @@ class DeviceProcess:
 
         def tap() -> Any:
             self.sign_in()
-            before = self._own_heads()
+            before = self.heads()
             try:
                 answer = action(self.node)
             except (RefusedError, DiskFullError):
-                if self._own_heads() != before:
+                if self.heads() != before:
                     raise Broken(f"I11: an action of {self.name} was refused and left facts behind") from None
                 raise
             self._check_basis(before)
             self._remember_done(answer)
             return answer
 
-        try:
-            return self.guard(tap)
-        except sqlite3.OperationalError as error:
-            self.disk.seen_error(error)
-            return None
+        return self.guard(tap)
 
     def sign_in(self) -> None:
         """Sign in by PIN when the device lay idle; now and then another person takes the device over."""
@@ -254,13 +272,14 @@ class DeviceProcess:
             signed.sign_in(people, chosen["id"], PIN)
         signed.touch()
 
-    def _own_heads(self) -> dict[str, int]:
+    def heads(self) -> dict[str, int]:
+        """Return {document: this device's last seq there}."""
         rows = self.replica.conn.execute("SELECT document, seq FROM writer WHERE device = ?", (self.replica.number,))
         return dict(rows.fetchall())
 
     def _check_basis(self, before: dict[str, int]) -> None:
         """Raise when an action claims knowledge of what had no rows yet: nobody can have seen it (design section 4)."""
-        for document, seq in self._own_heads().items():
+        for document, seq in self.heads().items():
             if seq == before.get(document, 0):
                 continue
             if self.folding:
@@ -276,7 +295,7 @@ class DeviceProcess:
     def _remember_done(self, answer: Any) -> None:
         """Note what the screen now shows as done, by the log's own heads: whatever is there must stay."""
         number = self.replica.number
-        for document, seq in self._own_heads().items():
+        for document, seq in self.heads().items():
             if seq:
                 self.done.append((document, f"{number}.{seq}.0"))
         self.world.note(f"{self.name} did {answer!r}"[:2_000])
@@ -302,7 +321,7 @@ class DeviceProcess:
         if self.dead:
             return
         try:
-            SimReplica.open(self.folder / "replica.db", MARKET_DAY, synchronous="OFF").close()
+            SimReplica.open(self.folder / DATABASE, MARKET_DAY, synchronous="OFF").close()
         except AlreadyOpenError:
             self.world.sometimes("second_instance_refused")
             return

@@ -7,6 +7,7 @@ die inside the hub's transaction, behind its commit before anybody is told, and 
 
 from __future__ import annotations
 
+import sqlite3
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,12 +15,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from sqlalchemy import Connection as Transaction
+from sqlalchemy.exc import OperationalError
+
+from nahuo.sim.nodes.copies import keep_copy, put_back
 from nahuo.sim.nodes.network import Wire
 from nahuo.sim.seams import share_compiled
 from nahuo.sim.world import MINUTE_MS, PowerCut, World
 from server import commands
 from server.authority import Authority
-from server.installation import Server, open_server
+from server.installation import DATABASE, Server, open_server
 from server.receivers import parcel_keys
 from server.sync_ports import SyncDesk
 from sync_core import session
@@ -29,6 +34,7 @@ from sync_core.hub import Connection, Hub, Submission, commit_batch, refusal_mes
 from sync_core.session import Session, Side
 from trade.kinds import SCHEMA
 
+_NO_LIMIT: Final = 1_073_741_823
 TICK_MS: Final = 30 * MINUTE_MS
 
 
@@ -67,6 +73,11 @@ class ServerNode:
         self._scheduled = False
         self._count = 0
         self._deciding = False
+        self.hostile: set[int] = set()
+        """Numbers of devices whose owner means no good: they are refused, and nobody is surprised."""
+        self.lives = 0
+        """Counts restores: what was acknowledged before one is known to devices only."""
+        self._copy: Path | None = None
         self.writes = 0
         """Counts transactions that may have changed something."""
         self.failures: list[str] = []
@@ -80,6 +91,7 @@ class ServerNode:
         self.server: Server = open_server(self._folder, synchronous="OFF", now_ms=self._world.wall_ms, seed=self._key)
         self.store = self.server.store
         share_compiled(self.store)
+        self._limited = False
         self._watch_transactions()
         self.hub = Hub(self.store)
         self.authority = Authority(self.server)
@@ -101,12 +113,30 @@ class ServerNode:
                     yield conn
                 return
             with real() as conn:
+                self._meet_disk(conn)
                 yield conn
                 self._power("server_inside", self._inside_chance())
+                if self._world.chance(self._world.faults.server_disk_error):
+                    self._world.sometimes("disk_error_server")
+                    raise OperationalError("COMMIT", {}, sqlite3.OperationalError("disk I/O error"))
             self.writes += 1
             self._power("server_after", self._world.faults.server_cut_after)
 
         store.transaction = transaction  # type: ignore[method-assign]
+
+    def _meet_disk(self, conn: Transaction) -> None:
+        """Now and then the disk is found full: the file may not grow, and SQLite says so where it would."""
+        if not self.disk_is_full and self._world.chance(self._world.faults.server_disk_full):
+            self._world.sometimes("disk_full_server")
+            self.disk_is_full = True
+            self._world.later(self._world.random.randrange(MINUTE_MS, 40 * MINUTE_MS), "server frees", self.free_disk)
+        if self.disk_is_full != self._limited:
+            self._limited = self.disk_is_full
+            conn.exec_driver_sql(f"PRAGMA max_page_count = {1 if self.disk_is_full else _NO_LIMIT}")
+
+    def free_disk(self) -> None:
+        """There is room again."""
+        self.disk_is_full = False
 
     def _inside_chance(self) -> float:
         faults = self._world.faults
@@ -128,6 +158,22 @@ class ServerNode:
         self.store.close()
         down_ms = self._world.random.randrange(500, self._world.storm_faults.server_down_ms_max + 501)
         self._world.later(down_ms, "server boots", self._boot)
+
+    def keep_copy(self) -> None:
+        """Make a backup."""
+        if not self.down:
+            self._copy = keep_copy(self._folder / DATABASE, self._folder.parent / "server-copy")
+
+    def restore(self) -> bool:
+        """The disk died: an older backup is put on another machine. False when there is none."""
+        if self._copy is None or self.down:
+            return False
+        self._world.sometimes("restored_server")
+        self.lives += 1
+        self.crash()
+        put_back(self._copy, self._folder, DATABASE, token_stays=False)
+        self._copy = None
+        return True
 
     def close(self) -> None:
         """End the run."""
@@ -152,7 +198,11 @@ class ServerNode:
         """Leave a command as a page does; None while the server is down."""
         if self.down:
             return None
-        return commands.submit(self.store, command, by=by, now_ms=self._world.wall_ms)
+        try:
+            return commands.submit(self.store, command, by=by, now_ms=self._world.wall_ms)
+        except OperationalError:
+            self._world.sometimes("page_met_full_disk")
+            return None
 
     def carry_out(self, command: commands.Command, *, by: str) -> dict[str, Any]:
         """Leave a command and let the authority do it at once: setting up before the day begins.
@@ -219,6 +269,12 @@ class ServerNode:
                 return self._authorise(served, document)
             case session.Received(document=document, runs=runs):
                 self._commit(served, document, runs)
+            case session.Violation(code=code, detail=detail) if served.device in self.hostile:
+                self._world.sometimes("forgery_refused")
+                self._world.sometimes(f"violation_{code}")
+                self._world.note(detail)
+                if served.wire is not None:
+                    served.wire.cut()
             case session.Violation(code=code, detail=detail):
                 self.failures.append(f"the hub took a device's frame for a violation: {code} {detail}")
             case _:
@@ -292,15 +348,26 @@ class ServerNode:
             return
         if len(batch) > 1:
             self._world.sometimes("group_commit")
-        with self.store.transaction():
-            outcomes = commit_batch(self.store, [submission for submission, _ in batch])
+        try:
+            with self.store.transaction():
+                outcomes = commit_batch(self.store, [submission for submission, _ in batch])
+        except OperationalError:
+            # As the writer does: nothing of the batch counts, and the senders are told to come back.
+            self.store.appended.clear()
+            for _, served in batch:
+                if served.wire is not None:
+                    served.wire.cut()
+                self.lost(served)
+            return
         self.dirty = True
         self._tell()
         for (submission, served), outcome in zip(batch, outcomes, strict=True):
             refusal = None if outcome.refusal is None else refusal_message(submission.document, outcome.refusal)
             if refusal is not None:
                 self._world.sometimes(f"refused_{refusal['code']}")
-                if refusal["code"] != "gate.gap":
+                if served.device in self.hostile:
+                    self._world.sometimes("forgery_refused")
+                elif refusal["code"] != "gate.gap":
                     self.failures.append(f"the hub refused an honest device: {refusal}")
             if not outcome.fresh:
                 self._world.sometimes("nothing_new_in_update")
@@ -316,7 +383,13 @@ class ServerNode:
         self._deciding = True
         more = True
         while more:
-            more = self.authority.run_batch(self._world.wall_ms)
+            try:
+                more = self.authority.run_batch(self._world.wall_ms)
+            except OperationalError:
+                self.store.appended.clear()
+                self._world.sometimes("authority_met_full_disk" if self.disk_is_full else "authority_met_disk_error")
+                self._world.later(MINUTE_MS, "authority tries again", self.nudge)
+                break
             self._tell()
             self._fan_out()
             if self._queue and more:
@@ -358,6 +431,10 @@ class ServerNode:
             self._deciding = False
             self.crash()
             raise RetryableError("the server died") from None
+        except OperationalError:
+            self._deciding = False
+            self.store.appended.clear()
+            raise RetryableError("the server cannot store now") from None
         self._deciding = False
         self._tell()
         self._fan_out()

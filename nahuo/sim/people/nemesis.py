@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from nahuo.sim.nodes.device import DeviceNode
+from nahuo.sim.people.pickers import Picker
 from nahuo.sim.scene import Scene
 from nahuo.sim.world import HOUR_MS, MINUTE_MS
+from server import commands as c
 
 CLOCKS = ("forth", "back", "1970", "summer", "frozen")
 
@@ -14,6 +19,8 @@ class Nemesis:
     def __init__(self, scene: Scene) -> None:
         self._scene = scene
         self._world = scene.world
+        self._copies: dict[str, Path] = {}
+        self._once: set[str] = set()
 
     def turn(self) -> None:
         """Let things happen to whom they happen."""
@@ -29,3 +36,87 @@ class Nemesis:
             device.open_twice()
         if world.chance(faults.clock_jump):
             device.clock.jump(random.choice(CLOCKS))
+        if world.chance(faults.restored_phone):
+            self._restore_phone()
+        if world.chance(faults.cloned_phone):
+            self._clone_phone()
+        if world.chance(faults.restored_server):
+            self._restore_server()
+        if world.chance(faults.revoked):
+            self._revoke()
+        if world.chance(faults.dismissed):
+            scene.office.write_off()
+        if world.chance(faults.rules_changed):
+            self._change_rules()
+        if world.chance(faults.day_closed):
+            scene.office.give(c.DayClose())
+
+    # --- copies -----------------------------------------------------------------------------------------------------------
+
+    def _restore_phone(self) -> None:
+        """Copy a phone's files; later put them back, when all that it did since is on the server."""
+        phone = self._scene.pickers[0].phone
+        if phone.dead or "phone" in self._once:
+            return
+        copy = self._copies.get(phone.name)
+        if copy is None:
+            self._copies[phone.name] = phone.keep_copy(self._scene.folder / f"{phone.name}-copy")
+            return
+        if phone.replica.waiting().actions or phone.replica.is_copy:
+            return
+        self._once.add("phone")
+        self._world.sometimes("restored_phone")
+        phone.put_back(copy, token_stays=self._world.random.random() < 0.5)
+
+    def _clone_phone(self) -> None:
+        """Copy a phone's files onto another phone, whose people are the same; both go on."""
+        scene = self._scene
+        picker = scene.pickers[0]
+        phone = picker.phone
+        if phone.dead or phone.replica.is_copy or phone.may_be_behind or "clone" in self._once:
+            return
+        self._once.add("clone")
+        self._world.sometimes("cloned_phone")
+        name = f"{phone.name}b"
+        phone.keep_copy(scene.folder / name)
+        clone = DeviceNode(self._world, scene.server, name=name, role=phone.role, folder=scene.folder / name)
+        clone.may_be_behind = True
+        scene.add(clone)
+        other = Picker(self._world, clone, scene.physical)
+        scene.pickers.append(other)
+        clone.start()
+        for _ in range(6):
+            self._world.later(self._world.random.randrange(MINUTE_MS, 3 * HOUR_MS), "clone turn", other.turn)
+
+    def _restore_server(self) -> None:
+        """Back the server up; later put that back. Orders imported and money booked in between are entered again, so none are here."""
+        if "server" in self._once:
+            return
+        scene = self._scene
+        if "server copy" not in self._once:
+            if not scene.server.down:
+                self._once.add("server copy")
+                scene.server.keep_copy()
+                scene.office.may_import = False
+            return
+        if scene.server.restore():
+            self._once.add("server")
+            scene.office.may_import = True
+
+    # --- the platform's own hand ------------------------------------------------------------------------------------------
+
+    def _revoke(self) -> None:
+        """A device is stopped, wherever it is."""
+        if "revoke" not in self._once:
+            self._once.add("revoke")
+            self._scene.office.give(c.DeviceRevoke(device=self._scene.device("phone-2").numbers[-1]))
+
+    def _change_rules(self) -> None:
+        random = self._world.random
+        fees = c.FeesSet(
+            commission_fen_per_piece=random.choice((0, 150, 300)),
+            commission_basis_points=random.choice((0, 333)),
+            courier_fen=random.choice((0, 400, 650)),
+            packing_fen=random.choice((0, 50)),
+        )
+        self._scene.office.give(fees)

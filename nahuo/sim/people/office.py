@@ -62,6 +62,8 @@ class Office:
         self._runner = runner
         self._packer = packer
         self._orders = 0
+        self.may_import = True
+        """Nothing new is entered between a backup and its use: it would be entered again by hand."""
         self._topups = 0
         self._returned: set[str] = set()
         self.written_off: list[int] = []
@@ -94,7 +96,7 @@ class Office:
         elif draw < 0.98:
             self.give(c.DayClose())
         elif self.world.random.random() < 0.1:
-            self._write_off()
+            self.write_off()
 
     def give(self, command: c.Command) -> None:
         """Leave a command and count it."""
@@ -103,6 +105,8 @@ class Office:
 
     def import_orders(self, count: int) -> None:
         """Bring a file in; now and then the same one twice."""
+        if not self.may_import:
+            return
         shop = self.world.random.choice(sorted(SHOPS))
         file = order_file(self.world, 1 + self._orders, count)
         self._orders += count
@@ -111,6 +115,8 @@ class Office:
 
     def top_up(self) -> None:
         """Money comes in, told twice by a nervous bank."""
+        if not self.may_import:
+            return
         self._topups += 1
         command = c.TopUp(merchant=self.world.random.choice(MERCHANTS), amount_fen=20_000, key=f"bank-{self._topups}")
         for _ in range(self.world.random.choice((1, 2))):
@@ -191,7 +197,8 @@ class Office:
             self.give(c.TripOpen(device=self._runner.node.number, trip=f"bag-{self._physical.bag}"))
             self._physical.bag += 1
 
-    def _write_off(self) -> None:
+    def write_off(self) -> None:
+        """A picker is dismissed: his phone is written off, wherever it is."""
         if not self.written_off and len(self._pickers) > 1:
             number = self._pickers[-1]
             self.written_off.append(number)

@@ -12,7 +12,7 @@ from clients.runtime.node import Node
 from clients.runtime.web import Question
 from nahuo.sim.nodes.device import DeviceNode
 from nahuo.sim.people.physical import Garment, Physical
-from nahuo.sim.world import MINUTE_MS, World
+from nahuo.sim.world import MINUTE_MS, Broken, World
 from sync_core.errors import NahuoError
 from trade.ids import bare_id
 from trade.kinds import Answer
@@ -47,7 +47,8 @@ class Picker:
 
     def turn(self) -> None:
         """Do one thing."""
-        if self.phone.dead:
+        if self.phone.dead or self.phone.may_be_behind:
+            # Who put an old copy back waits until it has spoken with the server.
             return
         self.find_own_garments()
         draw = self.world.random.random()
@@ -74,14 +75,23 @@ class Picker:
         if self.phone.dead:
             return
         self.find_own_garments()
+        for garment in list(self._physical.at("bag")):
+            # The label came out elsewhere, or not at all: he has it printed again.
+            waits = self.phone.dead or garment.device != self.phone.name or garment.code in self.labels()
+            if not waits and not self.phone.printers.waiting():
+                self._say(lambda node, code=garment.code: actions.reprint(node, piece=code))
         self.carry_bag()
 
     def carry_bag(self) -> None:
         """Walk to the warehouse: what has its label lies at the door now, whatever any phone has told anybody."""
-        printed = {paper.subject for paper in self.phone.papers}
+        printed = self.labels()
         for garment in list(self._physical.at("bag")):
             if garment.device == self.phone.name and garment.code in printed:
                 garment.place = "door"
+
+    def labels(self) -> set[str]:
+        """Return the codes of which he holds a label that a scanner reads."""
+        return {paper.subject for paper in self.phone.papers if paper.whole}
 
     def find_own_garments(self) -> None:
         """After a crash the picker looks what the phone remembers of the purchase in his hand: it is there or it is not."""
@@ -132,7 +142,17 @@ class Picker:
             price_fen = max(100, quote_fen - self.world.random.randrange(100, 800))
         elif draw < 0.25:
             price_fen = cap_fen + self.world.random.choice((1, 100, 500))
-        self._tap_buy(ids, price_fen, recall_shown=False)
+        if self.world.chance(self.world.faults.fat_finger):
+            self.world.sometimes("fat_finger")
+            price_fen = (price_fen or quote_fen) * 100
+        if self._tap_buy(ids, price_fen, recall_shown=False) is not None and self.world.chance(
+            self.world.faults.double_tap
+        ):
+            self.world.sometimes("double_tap")
+            before = len(self._physical.garments)
+            self._tap_buy(ids, price_fen, recall_shown=False)
+            if len(self._physical.garments) != before:
+                raise Broken(f"REL-I3: a second tap of {self.phone.name} bought {ids} again")
 
     def _tap_buy(self, ids: Sequence[str], price_fen: int | None, *, recall_shown: bool) -> dict[str, Any] | None:
         tap = Tap(recall_shown=recall_shown, late_confirmed=True, price_confirmed=False)

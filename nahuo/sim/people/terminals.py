@@ -10,7 +10,7 @@ from clients.warehouse.receivers import fetch_keys
 from nahuo.sim.nodes.device import DeviceNode
 from nahuo.sim.nodes.ports import ask
 from nahuo.sim.people.physical import Garment, Physical
-from nahuo.sim.world import World
+from nahuo.sim.world import Broken, World
 from sync_core.errors import NahuoError
 
 
@@ -30,6 +30,8 @@ class Packer:
         """Do one thing."""
         if self.terminal.dead:
             return
+        if self.world.chance(self.world.faults.foreign_scan):
+            self._scan_foreign()
         draw = self.world.random.random()
         if draw < 0.5:
             self.scan_in()
@@ -59,7 +61,7 @@ class Packer:
     def fetch_keys(self) -> None:
         """Fetch receivers' keys ahead while there is a network."""
         if not self.terminal.dead and self.terminal.online and not self.terminal.server.down:
-            self.terminal.guard(lambda: ask(fetch_keys(self.terminal.node)))
+            self.terminal.in_background(lambda: ask(fetch_keys(self.terminal.node)))
 
     # --- the door ---------------------------------------------------------------------------------------------------------
 
@@ -75,7 +77,7 @@ class Packer:
             return garment.code
         papers = [
             paper for phone in self._phones for paper in phone.papers
-            if paper.subject == garment.code and paper.fields.get("qr")
+            if paper.subject == garment.code and paper.fields.get("qr") and paper.whole
         ]  # fmt: skip
         return papers[-1].fields["qr"] if papers else garment.code
 
@@ -100,6 +102,17 @@ class Packer:
         """The terminal died in the middle of a scan, or refused: the bag lies where it lay, and is scanned again later."""
         if garment is not None:
             self.world.note(f"bag {garment.code} not scanned")
+
+    def _scan_foreign(self) -> None:
+        """What lies about has codes too: another shop's label, a book, half a number. Nothing may come of it (I11)."""
+        self.world.sometimes("foreign_scan")
+        text = self.world.random.choice(
+            ("6901234567892", "YT0000000", "https://example.org/x", "999990000015", "B1-203")
+        )
+        before = self.terminal.heads()
+        outcome = self._do(lambda node: scans.scan(node, text, mode="door", trip=""))
+        if outcome is None and not self.terminal.dead and self.terminal.heads() != before:
+            raise Broken(f"I11: {text} was refused and left facts behind")
 
     def _scan_again(self) -> None:
         inside = list(self._physical.at("house"))
