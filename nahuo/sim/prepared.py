@@ -39,9 +39,9 @@ def lay_out(folder: Path) -> None:
     shutil.copytree(_prepared(), folder, dirs_exist_ok=True)
 
 
-def forget() -> None:
-    """Prepare anew: the code that prepares is another now."""
-    _prepared.cache_clear()
+def prepare_now() -> None:
+    """Prepare in this process before the code is changed, so that a planted bug is none of the set-up."""
+    _prepared()
 
 
 @cache

@@ -32,4 +32,5 @@ class DeviceNode(DeviceProcess):
         self.offline_until_ms = 0
         self.disk.free()
         self.wake()
+        self.sync.radio_wakes()
         self.sync.connect_later(1)

@@ -55,6 +55,11 @@ class DeviceLink:
             self._wire.cut()
         self._forget_connection()
 
+    def radio_wakes(self) -> None:
+        """A radio that slept finds that the other end gave up long ago."""
+        if self._wire is not None and self._wire.stalled:
+            self._wire.cut()
+
     def connect_later(self, delay_ms: int) -> None:
         """Try in a while; of two plans the sooner holds, so that a phone which comes up early does not wait for its old plan."""
         at_ms = self.world.now_ms + delay_ms

@@ -21,6 +21,8 @@ class Nemesis:
         self._world = scene.world
         self._copies: dict[str, Path] = {}
         self._once: set[str] = set()
+        self._numbers: dict[str, int] = {}
+        """How many numbers each device had borne when the server was copied."""
 
     def turn(self) -> None:
         """Let things happen to whom they happen."""
@@ -62,7 +64,8 @@ class Nemesis:
         if copy is None:
             self._copies[phone.name] = phone.keep_copy(self._scene.folder / f"{phone.name}-copy")
             return
-        if phone.replica.waiting().actions or phone.replica.is_copy:
+        restoring = "server copy" in self._once and "server" not in self._once
+        if phone.replica.waiting().actions or phone.replica.is_copy or restoring:
             return
         self._once.add("phone")
         self._world.sometimes("restored_phone")
@@ -73,7 +76,8 @@ class Nemesis:
         scene = self._scene
         picker = scene.pickers[0]
         phone = picker.phone
-        if phone.dead or phone.replica.is_copy or phone.may_be_behind or "clone" in self._once:
+        restoring = "server copy" in self._once and "server" not in self._once
+        if phone.dead or phone.replica.is_copy or phone.may_be_behind or "clone" in self._once or restoring:
             return
         self._once.add("clone")
         self._world.sometimes("cloned_phone")
@@ -96,8 +100,12 @@ class Nemesis:
         if "server copy" not in self._once:
             if not scene.server.down:
                 self._once.add("server copy")
+                self._numbers = {device.name: len(device.numbers) for device in scene.devices}
                 scene.server.keep_copy()
                 scene.office.may_import = False
+            return
+        if any(len(device.numbers) > self._numbers.get(device.name, 0) for device in scene.devices):
+            # A device that got its number after the backup enrols again by hand; that is another story.
             return
         if scene.server.restore():
             self._once.add("server")

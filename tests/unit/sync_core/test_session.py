@@ -161,3 +161,15 @@ def test_silence_ends_a_half_open_connection() -> None:
     assert hub.tick(limits.PING_INTERVAL_MS)
     assert hub.take_frames() == [wire.PING]
     assert not hub.tick(limits.SILENCE_MS_MAX)
+
+
+def test_a_denied_document_does_not_end_the_connection() -> None:
+    """A device sends its vector behind its question: when the answer is no, that frame is no violation."""
+    device, hub = Session(Side.DEVICE, now_ms=0), Session(Side.HUB, now_ms=0)
+    device.open("secret", {})
+    asked, vector = device.take_frames()
+    assert [type(event) for event in hub.receive(asked, now_ms=0)] == [session.AuthAsked]
+    hub.deny("secret", reason="permission-denied")
+    assert hub.receive(vector, now_ms=0) == []
+    never_asked = wire.encode_frame(wire.Step1(address="other", vector=b"\x00"))
+    assert [type(event) for event in hub.receive(never_asked, now_ms=0)] == [session.Violation]
