@@ -29,6 +29,8 @@ PARTS: Final[dict[str, str]] = {
     "fuzz": "proof.fuzz",
     "sockets": "proof.sockets",
     "soak": "proof.soak",
+    "simulation": "proof.simulation",
+    "planted": "proof.planted",
 }
 """{name: module}, in the order they run. Each module has `prove(size, folder) -> Part`; `folder` is empty and its own."""
 

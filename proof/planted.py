@@ -1,7 +1,7 @@
 """Bugs planted one by one: the simulator must reach and find each. `docs/planted-bugs.md` is written from what it found.
 
-SHORT takes ten of them, drawn by the commit, each tried from the seed that found it last and up to 200 seeds; FULL takes all from seed 1, up to
-1,000 seeds each. Every plant runs in a process of its own, two at a time.
+SHORT takes ten of them, drawn by the commit, each tried from the seed that found it last and up to 200 seeds; FULL takes all from seed 1,
+up to 1,000 seeds each. Every plant runs in a process of its own, two at a time.
 """
 
 from __future__ import annotations
@@ -136,8 +136,9 @@ def page(found: dict[str, Found]) -> str:
     """Return docs/planted-bugs.md."""
     return (
         "# Planted bugs\n\n"
-        "Written by `python -m proof planted`; not by hand. Each row is a small wrong version of the code that the simulator was run with, in"
-        " memory; how many seeds, from 1 on, it took to find it, and the promise that broke.\n\n" + table(found)
+        "Written by `python -m proof planted`; not by hand. Each row is a small wrong version of the code that the simulator was run"
+        " with, in memory; how many seeds, from 1 on, it took to find it, and the promise that broke.\n\n"
+        + table(found)
     )
 
 
@@ -153,7 +154,7 @@ def table(found: dict[str, Found]) -> str:
 
 
 def main(names: Sequence[str]) -> int:
-    """`python -m proof.planted NAME… [--seeds N]`: run some plants from seed 1 and keep what found them; without names, all not yet found."""
+    """`python -m proof.planted [NAME…] [N]`: run some plants, or all not yet found, on N seeds from 1, and keep what found them."""
     most = FULL_SEEDS
     chosen = [name for name in names if not name.isdigit()]
     for name in names:

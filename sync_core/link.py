@@ -27,6 +27,8 @@ from sync_core.session import Session, Side
 
 log = logging.getLogger("nahuo.link")
 
+OWN = "device/"
+"""How the documents begin in which a hub says what a device may sync."""
 HELLO = "hello"
 REPORT = "report"
 
@@ -218,6 +220,9 @@ class Link:
                     self._unfolded, self._folded_ms = True, _monotonic_ms()
                 elif _monotonic_ms() - self._folded_ms > limits.FOLD_LATER_MS_MAX:
                     self._fold_some()
+                if document.startswith(OWN):
+                    # The hub says anew what this device may have: what it denied is asked for again.
+                    self._denied.clear()
                 self._open_documents(talk)
             case session.Acknowledged(document=document, vector=vector, whole=whole, claimed=claimed):
                 if whole:

@@ -23,8 +23,9 @@ from nahuo.sim.people.nemesis import Nemesis
 from nahuo.sim.people.office import MERCHANTS, Office
 from nahuo.sim.people.physical import Physical
 from nahuo.sim.people.pickers import Picker, Runner
+from nahuo.sim.people.stranger import Stranger
 from nahuo.sim.people.terminals import Packer
-from nahuo.sim.prepared import DEVICES, SERVER, lay_out, server_key
+from nahuo.sim.prepared import DEVICES, SERVER, STRANGER, lay_out, server_key
 from nahuo.sim.scene import Scene
 from nahuo.sim.seams import seeded
 from nahuo.sim.world import HOUR_MS, MINUTE_MS, NO_FAULTS, Broken, World
@@ -129,7 +130,7 @@ class Day:
         checks = PrefixChecks(world, server)
         self.scene = scene = Scene(world=world, folder=folder, server=server, physical=physical, checks=checks)
         for name, role in DEVICES.items():
-            if storm.two_gates or name != "terminal-2":
+            if name != STRANGER and (storm.two_gates or name != "terminal-2"):
                 scene.add(DeviceNode(world, server, name=name, role=role, folder=folder / name))
         self._settle_in(storm)
         world.faults = storm
@@ -147,6 +148,10 @@ class Day:
             world, scene.server, scene.physical, pickers=phones, runner=scene.device("phone-3"), packer=scene.packers[0]
         )
         self.nemesis = Nemesis(scene)
+        other = DeviceNode(world, scene.server, name=STRANGER, role=DEVICES[STRANGER], folder=scene.folder / STRANGER)
+        self.stranger = Stranger(world, scene.server, other)
+        scene.server.hostile.add(other.node.number)
+        other.close()
         for merchant in MERCHANTS:
             money_fen = world.random.choice((4_000, 9_000) if storm.dry_wallet else (15_000, 40_000, 100_000))
             scene.server.carry_out(
@@ -175,7 +180,7 @@ class Day:
     def _begin(self, storm_ms: int) -> None:
         world, scene = self.world, self.scene
         scene.office.import_orders(world.random.randrange(3, 7))
-        scene.office.give(c.RoutesAssign())
+        scene.office.assign()
         scene.server.tick()
         for device in scene.devices:
             device.start()
@@ -184,6 +189,8 @@ class Day:
             (scene.pickers[0], 30), (scene.pickers[1], 25), (scene.packers[0], 30), (scene.office, 15), (scene.runners[0], 6),
             (self.nemesis, 14), *((packer, 12) for packer in scene.packers[1:]),
         ]  # fmt: skip
+        if world.faults.forger or world.faults.mute_reader:
+            actors.append((self.stranger, 20))
         for actor, weight in actors:
             self._keep_busy(actor, max(2, turns * weight // 106), storm_ms)
 

@@ -109,7 +109,7 @@ class Faults:
     mute_reader: bool = False
     """One enrolled device connects and reads, and never answers."""
     backlog: bool = False
-    """One device has been offline with hundreds of acts."""
+    """One phone comes back with a hundred acts."""
 
     # --- people
     double_tap: float = 0.0

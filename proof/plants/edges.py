@@ -11,8 +11,9 @@ from clients.warehouse import parcels as parcels_at_terminal
 from clients.warehouse import scans, wall
 from nahuo.sim.nodes import printers
 from proof.plants.patching import Layer, Patch, Reached
+from server.authority import purchases
 from sync_core import replica
-from trade import conflicts, parcels, pieces, projections
+from trade import conflicts, parcels, piece_code, pieces, projections
 
 TRADE = Layer("trade rules")
 TERMINAL = Layer("terminal")
@@ -71,13 +72,16 @@ def a_parcel_goes_with_what_is_there(patch: Patch, reached: Reached) -> None:
 @TRADE.plant(1)
 def a_closed_order_is_bought_for_nothing(patch: Patch, reached: Reached) -> None:
     """A purchase whose phone could not know of the close is the platform's: the merchant pays nothing."""
-    real = conflicts.ClosedUnseen
+    real = conflicts.judge_purchase
 
-    def free(**more: Any) -> Any:
-        reached()
-        return real(**{**more, "charged_fen": 0, "release_fen": more["release_fen"] + more["charged_fen"]})
+    def judge(want: Any, fact: str) -> Any:
+        decision = real(want, fact)
+        if isinstance(decision, conflicts.ClosedUnseen):
+            reached()
+            return changed(decision, charged_fen=0, release_fen=want.cap_fen)
+        return decision
 
-    patch.set(conflicts, "ClosedUnseen", free)
+    patch.set(purchases, "judge_purchase", judge)
 
 
 @TRADE.plant(1)
@@ -101,7 +105,7 @@ def a_scan_moves_what_has_shipped(patch: Patch, reached: Reached) -> None:
 @TERMINAL.plant(1)
 def a_scan_counts_each_time(patch: Patch, reached: Reached) -> None:
     """A waybill scanned a second time ships its parcel a second time."""
-    real = parcels_at_terminal.find_waybill
+    real = wall.find_waybill
 
     def find(node: Any, text: str) -> Any:
         found = real(node, text)
@@ -130,7 +134,7 @@ def any_terminal_packs_any_order(patch: Patch, reached: Reached) -> None:
 @TERMINAL.plant(1)
 def a_voided_waybill_still_ships(patch: Patch, reached: Reached) -> None:
     """The number of a closed order's parcel is not looked up among the voided ones."""
-    real = parcels_at_terminal.find_waybill
+    real = wall.find_waybill
 
     def find(node: Any, text: str) -> Any:
         found = real(node, text)
@@ -140,7 +144,7 @@ def a_voided_waybill_still_ships(patch: Patch, reached: Reached) -> None:
         return found
 
     patch.set(parcels_at_terminal, "find_waybill", find)
-    patch.set(parcels_at_terminal, "read_order", _unstopped(parcels_at_terminal.read_order))
+    patch.set(parcels_at_terminal, "read_order", _unstopped(wall.read_order))
 
 
 def _unstopped(real: Any) -> Any:
@@ -180,7 +184,12 @@ def a_label_is_queued_after_the_commit(patch: Patch, reached: Reached) -> None:
     def buy(node: Any, *, tasks: Any, price_fen: Any, means: Any, tap: Any) -> Any:
         kept: list[Any] = []
         enqueue = node.printers.enqueue
-        node.printers.enqueue = lambda conn, **job: kept.append(job) or "0"
+
+        def keep(conn: Any, **job: Any) -> str:
+            kept.append(job)
+            return "0"
+
+        node.printers.enqueue = keep
         try:
             answer = real_buy(node, tasks=tasks, price_fen=price_fen, means=means, tap=tap)
         finally:
@@ -199,7 +208,7 @@ def a_label_is_queued_after_the_commit(patch: Patch, reached: Reached) -> None:
 @PRINT.plant(1)
 def codes_do_not_name_their_device(patch: Patch, reached: Reached) -> None:
     """All phones mint from one series of codes."""
-    real = actions.mint_piece_code
+    real = piece_code.mint_piece_code
 
     def mint(device: int, serial: int) -> Any:
         reached()
@@ -216,7 +225,7 @@ def a_reprint_is_another_piece(patch: Patch, reached: Reached) -> None:
     def enqueue(self: Any, conn: Any, *, subject: str, copy_no: int, **more: Any) -> str:
         if copy_no > 1 and more.get("printer") == "label":
             reached()
-            subject = str(actions.mint_piece_code(int(subject[:5]), 900_000 + copy_no))
+            subject = str(piece_code.mint_piece_code(int(subject[:5]), 900_000 + copy_no))
         return str(real(self, conn, subject=subject, copy_no=copy_no, **more))
 
     patch.set(printers.SimPrinters, "enqueue", enqueue)

@@ -361,7 +361,7 @@ def a_copy_counts_again(patch: Patch, reached: Reached) -> None:
 @FOLD.plant(1)
 def the_clock_decides(patch: Patch, reached: Reached) -> None:
     """Concurrent facts are folded by their authors' wall clocks, on devices only."""
-    real = replica_store.fold_subject
+    real = fold.fold_subject
 
     def by_clock(trade: Any, subject: str, facts: Iterable[Any]) -> Any:
         counting = [fact for fact in facts if fold.judge(trade, fact) is None]

@@ -8,8 +8,11 @@ from typing import Any
 
 from proof.plants.patching import Layer, Patch, Reached
 from server import installation, ledger, rows
-from server.authority import authority, batch, closing, corrections, dispatch, intake, log_reading, purchases
-from trade import kinds
+from server import schema as s
+from server import schema_trade as st
+from server.authority import authority, batch, closing, commands, corrections, dispatch, intake, log_reading, purchases
+from sync_core import facts
+from trade import conflicts, kinds, pricing
 
 AUTHORITY = Layer("authority")
 LEDGER = Layer("ledger")
@@ -69,7 +72,7 @@ def the_position_runs_ahead(patch: Patch, reached: Reached) -> None:
 @AUTHORITY.plant(1)
 def the_position_stays_behind(patch: Patch, reached: Reached) -> None:
     """The reading position is kept in memory: after a restart facts are read, recorded and decided again."""
-    real = authority.set_meta
+    real = rows.set_meta
 
     def set_meta(conn: Any, name: str, value: Any) -> None:
         if name == authority.POSITION and value % 3:
@@ -98,7 +101,7 @@ def a_rule_decides_again(patch: Patch, reached: Reached) -> None:
 @AUTHORITY.plant(1)
 def a_command_is_done_twice(patch: Patch, reached: Reached) -> None:
     """A page's command is carried out again when its answer was slow."""
-    real = authority.carry_out
+    real = commands.carry_out
 
     def carry_out(b: Any, command: Any, by: str) -> Any:
         outcome = real(b, command, by)
@@ -113,14 +116,14 @@ def a_command_is_done_twice(patch: Patch, reached: Reached) -> None:
 @AUTHORITY.plant(1)
 def every_purchase_keeps_its_want(patch: Patch, reached: Reached) -> None:
     """The second piece bought for one want is charged like the first."""
-    real = purchases.judge_purchase
+    real = conflicts.judge_purchase
 
     def judge(want: Any, fact: str) -> Any:
         decision = real(want, fact)
         if type(decision).__name__ == "Second":
             reached()
             purchase = next(p for p in want.purchases if p.fact == fact)
-            return purchases.Keeps(
+            return conflicts.Keeps(
                 piece=purchase.piece,
                 owner=want.merchant,
                 charged_fen=min(purchase.price_fen, want.cap_fen),
@@ -137,7 +140,7 @@ def the_other_attempts_stay_out(patch: Patch, reached: Reached) -> None:
 
     def serve(b: Any, wanted: Any, code: str) -> None:
         reached()
-        b.set(purchases.st.wanted, wanted.id, keeper=code, status="shipped" if wanted.status == "shipped" else "bought")
+        b.set(st.wanted, wanted.id, keeper=code, status="shipped" if wanted.status == "shipped" else "bought")
 
     patch.set(purchases, "serve_want", serve)
 
@@ -148,7 +151,7 @@ def a_reassigned_task_is_not_recalled(patch: Patch, reached: Reached) -> None:
 
     def recall(b: Any, task: Any, reason: str, note: str = "") -> None:
         reached()
-        b.set(dispatch.st.task, task.id, recalled=reason)
+        b.set(st.task, task.id, recalled=reason)
 
     patch.set(dispatch, "recall", recall)
 
@@ -238,7 +241,7 @@ def money_is_not_checked_before_it_is_held(patch: Patch, reached: Reached) -> No
 
     def move(self: Any, name: str, amount_fen: int) -> None:
         balance_fen = self.balance_fen(name) + amount_fen
-        ledger.upsert(self._conn, ledger.s.account, ("name",), {"name": name, "balance_fen": balance_fen, "guarded": 0})
+        rows.upsert(self._conn, s.account, ("name",), {"name": name, "balance_fen": balance_fen, "guarded": 0})
         self._balances[name] = balance_fen
 
     patch.set(ledger.Ledger, "available_fen", available)
@@ -295,7 +298,6 @@ def the_price_paid_is_the_quote(patch: Patch, reached: Reached) -> None:
 @LEDGER.plant(1)
 def the_price_cap_is_forgotten(patch: Patch, reached: Reached) -> None:
     """The merchant is charged the whole price, also above what he agreed to."""
-    from trade import conflicts
 
     def whole(want: Any, price_fen: int) -> tuple[int, int]:
         if price_fen > want.cap_fen:
@@ -350,7 +352,7 @@ def the_chain_of_entries_is_broken(patch: Patch, reached: Reached) -> None:
 @LEDGER.plant(1)
 def a_lower_price_is_kept_by_the_platform(patch: Patch, reached: Reached) -> None:
     """A price corrected downwards gives the merchant nothing back."""
-    real = corrections.judge_correction
+    real = pricing.judge_correction
 
     def judged(**more: Any) -> Any:
         decision = real(**more)
@@ -382,7 +384,7 @@ def purchases_are_not_carried(patch: Patch, reached: Reached) -> None:
 @CARRY.plant(1)
 def a_carried_fact_gets_a_new_name(patch: Patch, reached: Reached) -> None:
     """Carried facts lose their old id, so that a copy counts as another fact."""
-    real = batch.carry
+    real = facts.carry
 
     def renamed(fact: Any) -> Any:
         reached()

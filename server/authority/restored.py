@@ -18,6 +18,7 @@ from server import schema_trade as st
 from server.authority.adoption import on_adopted
 from server.authority.batch import PLATFORM, Batch, body_of
 from server.authority.closing import close_order
+from server.authority.documents import add_to_scope
 from server.authority.purchases import RECOVERED
 from server.rows import insert_once
 from sync_core.errors import RefusedError
@@ -46,6 +47,8 @@ def take_back(b: Batch, document: str, fact: PlacedFact) -> None:
             on_adopted(b, document, fact)
         case kinds.TaskAssigned() as assigned:
             _task_is_out(b, document, fact, assigned)
+        case kinds.DeviceScope() as scope:
+            _device_had(b, fact, scope)
         case kinds.WaybillObtained() as waybill:
             _number_is_used(b, fact, waybill)
         case kinds.OrderClosed() as closed:
@@ -61,6 +64,15 @@ def _document_is_open(b: Batch, document: str, fact: PlacedFact) -> None:
         s.document,
         {"name": document, "kind": document_kind(document) or "", "owner": owner, "opened_ms": fact.at_ms},
     )
+
+
+def _device_had(b: Batch, fact: PlacedFact, body: kinds.DeviceScope) -> None:
+    """A document that was opened after the backup is known to its device only: let it deliver what stands there."""
+    number = first_id(fact.subjects, "device") or ""
+    d = s.document.c
+    ended = set(b.conn.execute(select(d.name).where(d.name.in_(body.documents), d.closed_ms.is_not(None))).scalars())
+    if number.isdigit():
+        add_to_scope(b, int(number), [name for name in body.documents if name not in ended])
 
 
 def _purchase_was_judged(b: Batch, document: str, fact: PlacedFact, verdict: kinds.PurchaseVerdict) -> None:

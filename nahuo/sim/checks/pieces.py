@@ -22,11 +22,17 @@ def check_pieces(scene: Scene) -> None:
                     raise Broken(f"REL-I7: the code {paper.subject} came out of {first} and {device.family}")
     with scene.server.store.reading() as conn:
         rows = conn.execute(select(st.piece.c.code, st.piece.c.place, st.piece.c.price_fen, st.piece.c.device)).all()
+        left = conn.exec_driver_sql(
+            "SELECT o.id, w.id, w.status FROM shop_order o JOIN wanted w ON w.order_id = o.id JOIN shop h ON h.name = o.shop"
+            " WHERE o.status = 'shipped' AND h.ship_part = 0 AND w.status NOT IN ('shipped', 'closed', 'closing')"
+        ).first()
         bought = conn.execute(
-            select(s.fact.c.subjects, func.count()).where(
+            select(s.fact.c.subjects, func.count(s.fact.c.id.distinct())).where(
                 s.fact.c.kind == "piece.bought", s.fact.c.carried == 0, s.fact.c.void.is_(None)
             ).group_by(s.fact.c.subjects)
         ).all()  # fmt: skip
+    if left is not None:
+        raise Broken(f"I3: {left[0]} has shipped without {left[1]}, which is {left[2]}")
     for subjects, count in bought:
         if count != 1:
             raise Broken(f"REL-I3: {subjects} was bought {count} times")

@@ -7,7 +7,7 @@ number of its own before it says anything.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from clients.runtime.enrol import renumber
 from nahuo.sim.nodes.network import Wire
@@ -18,9 +18,11 @@ from nahuo.sim.world import MINUTE_MS, Broken
 from sync_core import session, wire
 from sync_core.errors import DiskFullError, RefusedError, RetryableError
 from sync_core.gate import Run
+from sync_core.link import OWN
 from sync_core.session import Session, Side
 
 OLD_UPDATES_MAX = 20
+SENDS_MAX = 2_000
 
 
 class DeviceLink:
@@ -38,6 +40,7 @@ class DeviceLink:
         self._epoch = object()
         self._inbox: deque[bytes] = deque()
         self._denied: set[str] = set()
+        self._claimed: dict[str, Mapping[int, int]] = {}
         self._ringing = False
         self._life = 0
         self._tries_at_ms: int | None = None
@@ -192,7 +195,7 @@ class DeviceLink:
         wanted = set(self._device.node.wanted_documents()) - self._denied
         is_open = set(talk.known_documents())
         for document in sorted(wanted - is_open):
-            talk.open(document, replica.state_vector(document))
+            talk.open(document, replica.state_vector(document), proven=replica.proven(document))
         for document in sorted(is_open - wanted):
             talk.leave(document)
 
@@ -228,17 +231,20 @@ class DeviceLink:
                 talk.settle(document, heads=admitted.heads, applied=not admitted.refusals)
                 if admitted.refusals:
                     raise Broken(f"{self.name}: the hub's update was not taken: {admitted.refusals[0]}")
+                if document.startswith(OWN):
+                    self._denied.clear()
                 self._note_folded()
                 self._fold_rest()
-            case session.Acknowledged(document=document, vector=vector, whole=whole):
-                if whole and replica.hub_is_ahead(document, vector):
-                    self._hub_is_ahead(document)
-                    return
+            case session.Acknowledged(document=document, vector=vector, whole=whole, claimed=claimed):
+                if whole:
+                    self._claimed[document] = claimed
                 replica.acknowledged(document, vector, whole=whole, at_ms=self._device.clock.wall_ms())
                 self.check_acknowledged(document)
-            case session.Refused(detail=detail):
-                replica.note_refusal(event.document, detail)
+                self._part_from_copy(document)
+            case session.Refused(document=document, detail=detail):
+                replica.note_refusal(document, detail)
                 self.world.note(f"{self.name} refused {sorted(detail.items())}")
+                self._part_from_copy(document)
             case session.AccessDenied(document=document):
                 self._denied.add(document)
                 self.world.sometimes("access_denied")
@@ -247,7 +253,9 @@ class DeviceLink:
             case _:
                 pass
 
-    def _hub_is_ahead(self, document: str) -> None:
+    def _part_from_copy(self, document: str) -> None:
+        if not self._device.replica.is_doubled(document, self._claimed.get(document, {})):
+            return
         if not self._device.may_be_behind:
             raise Broken(f"REL-R6: {self.name}: the hub is ahead of its only author in {document}")
         self.world.sometimes("old_copy_met_its_later_self")
@@ -330,7 +338,7 @@ class DeviceLink:
         talk, connection = self._talk, self._wire
         if talk is None or connection is None:
             return
-        while True:
+        for _ in range(SENDS_MAX):
             for frame in talk.take_frames():
                 connection.up.send(frame)
                 if connection.closed:
@@ -340,3 +348,4 @@ class DeviceLink:
                 return
             for document, have in ready:
                 talk.offer(document, self._device.replica.missing(document, have))
+        raise Broken(f"{self.name} sends the same for ever")

@@ -35,6 +35,8 @@ from sync_core.session import Session, Side
 from trade.kinds import SCHEMA
 
 _NO_LIMIT: Final = 1_073_741_823
+SENDS_MAX: Final = 2_000
+"""A reader who needs more turns in a row is never told what he lacks."""
 TICK_MS: Final = 30 * MINUTE_MS
 
 
@@ -313,7 +315,7 @@ class ServerNode:
 
     def _send(self, served: Served) -> None:
         served.woken = False
-        while True:
+        for _ in range(SENDS_MAX):
             for frame in served.talk.take_frames():
                 if served.wire is not None:
                     served.wire.down.send(frame)
@@ -323,6 +325,7 @@ class ServerNode:
                 served.talk.offer(document, runs, encoded=update)
             if not wanted:
                 return
+        self.failures.append(f"the hub sends {served.device} the same for ever")
 
     # --- the writer -------------------------------------------------------------------------------------------------------
 

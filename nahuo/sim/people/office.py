@@ -76,13 +76,15 @@ class Office:
         """Leave one command."""
         if self._server.down:
             return
+        if self.world.chance(self.world.faults.hasty_office):
+            self._be_hasty()
         draw = self.world.random.random()
         if draw < 0.10:
             self.import_orders(self.world.random.randrange(1, 3))
         elif draw < 0.16:
             self.top_up()
         elif draw < 0.34:
-            self.give(c.RoutesAssign())
+            self.assign()
         elif draw < 0.50:
             self._close()
         elif draw < 0.56:
@@ -102,6 +104,30 @@ class Office:
         """Leave a command and count it."""
         if self._server.command(command, by="platform:office") is not None:
             self.world.sometimes(f"command_{command.KIND}")
+
+    def _be_hasty(self) -> None:
+        """Do what makes no sense any more, or not yet: a rule refuses it and nothing changes, or it does what it says."""
+        o, p = st.shop_order.c, st.piece.c
+        order = self._one(select(o.id).order_by(o.number))
+        piece = self._one(select(p.code).order_by(p.code))
+        commands: list[c.Command] = [c.ReceiverPurge(days=3650)]
+        if order is not None:
+            refund = self.world.random.choice((c.RefundAsked, c.RefundWithdrawn))
+            commands += [c.OrderClose(order=order.id, reason="改主意了"), refund(order=order.id)]
+        if piece is not None:
+            commands += [
+                c.OverCapDecide(piece=piece.code, accepted=True),
+                c.RefundDecide(piece=piece.code, choice="accept"),
+            ]
+        if self._pickers:
+            commands.append(c.ParkedRelease(device=self._pickers[0]))
+        self.world.sometimes("hasty_office")
+        self.give(self.world.random.choice(commands))
+
+    def assign(self) -> None:
+        """Share the open tasks out among the pickers at work; seldom among all phones, also the one nobody carries."""
+        everybody = self.world.random.random() < 0.1
+        self.give(c.RoutesAssign(devices=None if everybody else self._pickers or None))
 
     def import_orders(self, count: int) -> None:
         """Bring a file in; now and then the same one twice."""

@@ -27,6 +27,9 @@ ANSWERS = (
 )
 
 
+BACKLOG = 100
+
+
 def _one_row(task: Task) -> tuple[object, ...]:
     """What the tasks of one row of the list have in common: they are bought together."""
     body = task.assigned
@@ -40,6 +43,7 @@ class Picker:
         self.world = world
         self.phone = phone
         self._physical = physical
+        self._had_backlog = False
         self.refused: list[str] = []
         """Codes of actions that a rule refused: seen, never an error."""
 
@@ -51,6 +55,8 @@ class Picker:
             # Who put an old copy back waits until it has spoken with the server.
             return
         self.find_own_garments()
+        if self.world.faults.backlog and not self._had_backlog:
+            self._pile_up()
         draw = self.world.random.random()
         if draw < 0.62:
             self._look_and_buy()
@@ -253,6 +259,18 @@ class Picker:
             garment = self.world.random.choice(own)
             if self._say(lambda node: actions.reprint(node, piece=garment.code)) is not None:
                 self.world.sometimes("reprinted")
+
+    def _pile_up(self) -> None:
+        """Hours in the basement, and a printer that needs many tries."""
+        own = self._own_bag()
+        if not own:
+            return
+        self._had_backlog = True
+        self.world.sometimes("backlog")
+        self.phone.lose_signal(self.world.random.randrange(30 * MINUTE_MS, 120 * MINUTE_MS))
+        for _ in range(BACKLOG):
+            if self._say(lambda node: actions.reprint(node, piece=own[0].code)) is None and self.phone.dead:
+                return
 
     def _buy_under_the_red_band(self) -> None:
         """He saw that the order is closed and buys all the same (D11)."""

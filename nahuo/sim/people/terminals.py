@@ -32,6 +32,8 @@ class Packer:
             return
         if self.world.chance(self.world.faults.foreign_scan):
             self._scan_foreign()
+        if self.world.chance(self.world.faults.swapped):
+            self._swap()
         draw = self.world.random.random()
         if draw < 0.5:
             self.scan_in()
@@ -102,6 +104,14 @@ class Packer:
         """The terminal died in the middle of a scan, or refused: the bag lies where it lay, and is scanned again later."""
         if garment is not None:
             self.world.note(f"bag {garment.code} not scanned")
+
+    def _swap(self) -> None:
+        """Two bags carry each other's label, as the photo shows: each piece serves the other's task from now on (E11)."""
+        inside = [garment.code for garment in self._physical.at("house")]
+        if len(inside) > 1:
+            first, second = self.world.random.sample(inside, 2)
+            if self._do(lambda node: scans.swap(node, first, second)) is not None:
+                self.world.sometimes("swapped")
 
     def _scan_foreign(self) -> None:
         """What lies about has codes too: another shop's label, a book, half a number. Nothing may come of it (I11)."""

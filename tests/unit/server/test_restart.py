@@ -221,6 +221,10 @@ def test_a_restored_server_takes_its_own_verdicts_back_and_books_them_once(tmp_p
     copy = open_server(tmp_path / "b", synchronous="OFF", now_ms=START_MS, seed=b"s" * 32)
     restored = Day(server=copy, authority=Authority(copy))
     deliver_all(restored, rows)
+    known = restored.store.key_of(phone.number)
+    route = restored.task("T1001-1").document
+    assert known is not None
+    assert route in known.documents, "a route opened after the backup may be delivered"
     assert restored.money() == money
     assert (restored.piece(code).outcome, restored.piece(over).outcome) == ("keeps", "over_cap")
     assert restored.task("T1001-1").status == "bought"
