@@ -14,9 +14,8 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
-from nahuo.sim.people.office import order_file
-
 from nahuo.sim.day import run_seed
+from nahuo.sim.people.office import order_file
 from nahuo.sim.world import World
 from proof.report import Part, Size
 

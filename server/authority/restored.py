@@ -8,6 +8,7 @@ Design: restored servers, section 4.
 
 from __future__ import annotations
 
+import json
 from typing import Final
 
 from sqlalchemy import select, update
@@ -18,7 +19,7 @@ from server import schema_trade as st
 from server.authority.adoption import on_adopted
 from server.authority.batch import PLATFORM, Batch, body_of
 from server.authority.closing import close_order
-from server.authority.documents import add_to_scope
+from server.authority.documents import say_scope
 from server.authority.purchases import RECOVERED
 from server.rows import insert_once
 from sync_core.errors import RefusedError
@@ -67,12 +68,17 @@ def _document_is_open(b: Batch, document: str, fact: PlacedFact) -> None:
 
 
 def _device_had(b: Batch, fact: PlacedFact, body: kinds.DeviceScope) -> None:
-    """A document that was opened after the backup is known to its device only: let it deliver what stands there."""
+    """Let a device deliver all it wrote for the lost server: also in documents opened, and in those taken away, after the backup."""
     number = first_id(fact.subjects, "device") or ""
+    device = b.row(s.device, int(number)) if number.isdigit() else None
+    if device is None:
+        return
     d = s.document.c
     ended = set(b.conn.execute(select(d.name).where(d.name.in_(body.documents), d.closed_ms.is_not(None))).scalars())
-    if number.isdigit():
-        add_to_scope(b, int(number), [name for name in body.documents if name not in ended])
+    known = json.loads(device.documents)
+    after = [*known, *(name for name in body.documents if name not in ended and name not in known)]
+    if after != known or set(after) != set(body.documents):
+        say_scope(b, device.number, after)
 
 
 def _purchase_was_judged(b: Batch, document: str, fact: PlacedFact, verdict: kinds.PurchaseVerdict) -> None:

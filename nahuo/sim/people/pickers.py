@@ -57,6 +57,8 @@ class Picker:
         self.find_own_garments()
         if self.world.faults.backlog and not self._had_backlog:
             self._pile_up()
+            if self.phone.dead:
+                return
         draw = self.world.random.random()
         if draw < 0.62:
             self._look_and_buy()
