@@ -7,6 +7,7 @@ from typing import Any
 from clients.runtime.web import Question
 from clients.warehouse import returns_desk, scans
 from clients.warehouse.receivers import fetch_keys
+from clients.warehouse.wall import read_order
 from nahuo.sim.nodes.device import DeviceNode
 from nahuo.sim.nodes.ports import ask
 from nahuo.sim.people.physical import Garment, Physical
@@ -89,11 +90,22 @@ class Packer:
             self._look_again(garment)
             return
         self.world.sometimes(f"scan_{outcome.word}")
+        if outcome.word in ("single_packed", "complete_packed"):
+            self._check_packed(outcome.answer)
         if garment is not None:
             garment.scanned += 1
             if garment.place == "door":
                 garment.place = "house"
                 self._note_first_scan(garment)
+
+    def _check_packed(self, answer: Any) -> None:
+        """Raise when a waybill was printed for a parcel that lacks a living piece, as far as this terminal knows (I3)."""
+        if self.terminal.dead:
+            return
+        order = read_order(self.terminal.node, str(answer["order"]))
+        lacking = sorted(want for want, code in order.view.pieces.items() if code not in answer["pieces"])
+        if lacking:
+            raise Broken(f"I3: {self.terminal.name} packed {answer['order']} without {lacking[0]}")
 
     def _note_first_scan(self, garment: Garment) -> None:
         number = int(garment.code[:5])
