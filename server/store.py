@@ -30,6 +30,7 @@ from sqlalchemy.engine import make_url
 
 from server import schema as s
 from server import schema_trade  # noqa: F401  (its tables join the metadata)
+from server.migrations import migrate
 from server.quarantine import Quarantine
 from server.rows import add_all, get_meta, row_by_key, set_meta, upsert, upsert_all
 from sync_core.errors import IncompatibleError, InvariantError
@@ -332,8 +333,11 @@ def _migrate(store: Store) -> None:
             )
         if version == s.SCHEMA_VERSION:
             return
-        s.metadata.create_all(conn)
-        _forbid_changes(conn)
+        if version:
+            migrate(conn, version)
+        else:
+            s.metadata.create_all(conn)
+            _forbid_changes(conn)
         set_meta(conn, "schema_version", s.SCHEMA_VERSION)
 
 

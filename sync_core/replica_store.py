@@ -212,7 +212,6 @@ class ReplicaStore:
         n = conn.execute("SELECT coalesce(max(n), 0) FROM envelope").fetchone()[0]
         log_rows = []
         text = canonical_json({str(k): v for k, v in basis.items()}).decode()
-        newest = max(self._trade.schema, int(self.setting(NEWEST, 0)))
         for envelope, stored, _ in rows:
             n += 1
             if envelope.basis:
@@ -220,9 +219,6 @@ class ReplicaStore:
                 text = canonical_json({str(k): v for k, v in basis.items()}).decode()
             log_rows.append((n, document, envelope.device, envelope.seq, envelope.at_ms, text, stored))
             for index, fact in enumerate(envelope.facts):
-                if envelope.schema > newest and self._is_newer(conn, document, envelope, index):
-                    newest = envelope.schema
-                    self.set_setting(NEWEST, newest)
                 if fact.kind in ENGINE_KINDS and is_server(envelope.device):
                     self._admissions.pop(document, None)
                     dirty |= {
@@ -243,8 +239,20 @@ class ReplicaStore:
             " DO UPDATE SET seq = excluded.seq, digest = excluded.digest, basis = excluded.basis",
             (document, last.device, last.seq, digest, text),
         )
+        if any(envelope.schema > self._trade.schema for envelope, _, _ in rows):
+            self._note_newer(conn, document, [envelope for envelope, _, _ in rows])
         self._changed.add(document)
         return dirty
+
+    def _note_newer(self, conn: sqlite3.Connection, document: str, envelopes: Sequence[Envelope]) -> None:
+        """Remember that facts wait for an upgrade; asked once who may speak here is written down."""
+        newest = max(self._trade.schema, int(self.setting(NEWEST, 0)))
+        for envelope in envelopes:
+            if envelope.schema > newest and any(
+                self._is_newer(conn, document, envelope, index) for index in range(len(envelope.facts))
+            ):
+                newest = envelope.schema
+                self.set_setting(NEWEST, newest)
 
     def _is_newer(self, conn: sqlite3.Connection, document: str, envelope: Envelope, index: int) -> bool:
         admission = admission_of(envelope.device, self._admissions_of(conn, document))

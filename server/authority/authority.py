@@ -39,6 +39,8 @@ ENVELOPES_AT_ONCE: Final = 400
 COMMANDS_AT_ONCE: Final = 20
 TIMERS_MS: Final = 1000
 POSITION: Final = "authority.position"
+VOCABULARY: Final = "authority.vocabulary"
+"""The version of the vocabulary that all rows were folded with."""
 
 log = logging.getLogger("nahuo.authority")
 
@@ -51,9 +53,11 @@ class Authority:
         self._store = server.store
         self._trade = trade
         self._timers_ms = 0
+        self._upgraded = False
 
     def run_batch(self, now_ms: int, *, envelopes_max: int = ENVELOPES_AT_ONCE) -> bool:
         """Do one transaction's worth of work; True while there is more. A smaller `envelopes_max` lets the hub commit sooner."""
+        self._upgrade(now_ms)
         with self._store.transaction() as conn:
             position = int(get_meta(conn, POSITION, 0))
             e = s.envelope.c
@@ -77,6 +81,30 @@ class Authority:
             pass
 
     # --- below ----------------------------------------------------------------------------------------------------------------
+
+    def _upgrade(self, now_ms: int) -> None:
+        """Once after the vocabulary grew: what waited for it is folded and decided, in one transaction, each fact once."""
+        if self._upgraded:
+            return
+        with self._store.transaction() as conn:
+            before = int(get_meta(conn, VOCABULARY, 1))
+            if before < self._trade.schema:
+                b = self._batch(conn, now_ms)
+                counts = b.memory.judge_again()
+                b.memory.fold_touched()
+                for document, fact, received_ms in counts:
+                    key = f"void|{document}|{fact.writer}|{fact.seq}|{fact.index}"
+                    b.settle_discrepancy(key, "升级后已读懂 / understood since the upgrade")
+                    if is_server(fact.writer):
+                        take_back(b, document, fact)
+                    else:
+                        decide(b, document, fact, received_ms=received_ms)
+                self._finish(b)
+            if (
+                before != self._trade.schema
+            ):  # An older program was put back: the next upgrade reads again what waits for it.
+                set_meta(conn, VOCABULARY, self._trade.schema)
+        self._upgraded = True
 
     def _batch(self, conn: Connection, now_ms: int, cause: str = "") -> Batch:
         return Batch(store=self._store, server=self._server, trade=self._trade, conn=conn, now_ms=now_ms, cause=cause)

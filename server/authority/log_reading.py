@@ -200,6 +200,31 @@ class Memory:
             if void is None:
                 self.late.append((document, fact))
 
+    def judge_again(self) -> list[tuple[str, PlacedFact, int]]:
+        """After an upgrade of the vocabulary: judge what waited for it, and let every subject be folded anew.
+
+        Returns (document, fact, received_ms) of what counts from now, in log order.
+        """
+        f, e = s.fact, s.envelope
+        self.touched.update((row.document, row.subject) for row in self._conn.execute(_ALL_SUBJECTS))
+        waited = self._conn.execute(
+            select(f, e.c.received_ms).join(e, e.c.n == f.c.n).where(f.c.void == NEWER).order_by(f.c.n, f.c.place)
+        ).all()
+        counts: list[tuple[str, PlacedFact, int]] = []
+        for row in waited:
+            fact = placed_fact(row)
+            void = judge(self._trade, fact)
+            stands = (
+                f.c.document == row.document,
+                f.c.writer == row.writer,
+                f.c.seq == row.seq,
+                f.c.place == row.place,
+            )
+            self._conn.execute(update(f).where(*stands).values(void=void))
+            if void is None:
+                counts.append((row.document, fact, row.received_ms))
+        return counts
+
     def _insert(self, document: str, fact: PlacedFact, n: int, void: str | None, *, carried: bool) -> None:
         stands = {"document": document, "writer": fact.writer, "seq": fact.seq, "place": fact.index}
         row = {
@@ -276,6 +301,7 @@ _FACTS_OF_MANY: Final = (
     .where(_F.void.is_(None))
     .order_by(_F.n, _F.place)
 )
+_ALL_SUBJECTS: Final = select(_FS.document, _FS.subject).distinct()
 _OPEN_DOCUMENTS_OF: Final = (
     select(_FS.document)
     .join(s.document, _D.name == _FS.document)
