@@ -31,6 +31,7 @@ PARTS: Final[dict[str, str]] = {
     "soak": "proof.soak",
     "simulation": "proof.simulation",
     "planted": "proof.planted",
+    "io_faults": "proof.io_faults",
 }
 """{name: module}, in the order they run. Each module has `prove(size, folder) -> Part`; `folder` is empty and its own."""
 

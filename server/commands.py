@@ -273,6 +273,10 @@ class DeviceRenumber(Command):
     device: int
     public_key: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     alg: Literal["ed25519"] = "ed25519"
+    damaged: bool = False
+    """Its file was damaged: `serial` labels were minted, as far as it knows, and `labels` of what was not sent are saved."""
+    serial: Annotated[int, Field(ge=0, le=999_999)] = 0
+    labels: Annotated[list[Annotated[str, Field(pattern=r"^\d{12}$")]], Field(max_length=200)] = []
 
 
 class DeviceRevoke(Command):

@@ -57,10 +57,23 @@ class AlreadyOpenError(NahuoError):
     code = "replica.already_open"
 
 
-class DiskFullError(NahuoError):
+class DiskError(NahuoError):
+    """The disk did not do what was asked; nothing was recorded. The same may work later: nothing is damaged."""
+
+    code = "disk.error"
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class DiskFullError(DiskError):
     """The disk is full; nothing was recorded. Free some space, then do it again."""
 
     code = "disk.full"
+
+    def __init__(self, message: str) -> None:
+        super().__init__("disk.full", message)
 
 
 class InvariantError(NahuoError):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
@@ -21,7 +22,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus, WebSocketException
 
 from sync_core import limits, session, wire
-from sync_core.errors import DiskFullError, RefusedError, RetryableError
+from sync_core.errors import CorruptError, DiskError, RefusedError, RetryableError
 from sync_core.replica import Replica
 from sync_core.session import Session, Side
 
@@ -133,12 +134,14 @@ class Link:
                 self._show(Phase.REFUSED, str(error))
             except (RetryableError, OSError, WebSocketException, TimeoutError) as error:
                 self._show(Phase.OFFLINE, _plain(error))
-            except DiskFullError as error:
+            except (DiskError, CorruptError) as error:
                 self._show(Phase.REFUSED, str(error))
+            except sqlite3.Error as error:
+                self._show(Phase.REFUSED, str(self._replica.plain(error) or error))
             except Exception as error:  # a bug of ours costs this connection, never the next one (P2)
                 log.exception("the link broke on a fault of its own")
                 self._show(Phase.OFFLINE, f"a fault of this program: {type(error).__name__}")
-            with suppress(DiskFullError):
+            with suppress(DiskError, CorruptError, sqlite3.Error):
                 await self._fold_the_rest()
             attempt = 0 if time.monotonic() - started > 30 else attempt + 1
             await self._pause(attempt)

@@ -23,10 +23,10 @@ from sync_core import gate, limits
 from sync_core.errors import (
     AlreadyOpenError,
     CorruptError,
-    DiskFullError,
-    IncompatibleError,
+    DiskError,
     InvariantError,
     RefusedError,
+    RetryableError,
 )
 from sync_core.facts import (
     Envelope,
@@ -42,6 +42,7 @@ from sync_core.gate import Refusal, Run
 from sync_core.identity import Signer, Verifier
 from sync_core.replica_schema import migrate
 from sync_core.replica_store import NEWEST, ReplicaStore
+from sync_core.storage import plain_error
 
 INSTALL_TOKEN = "install.token"
 
@@ -79,15 +80,20 @@ class Replica(ReplicaStore):
         Raises:
             AlreadyOpenError: another process has it open.
             CorruptError: the file fails SQLite's own check; it was not changed.
+            DiskError: the disk is full, read-only, or did not give or take what was asked.
             IncompatibleError: a newer program wrote it.
         """
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = open(path.with_suffix(".lock"), "wb")  # noqa: SIM115 - held for the life of the replica
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = open(path.with_suffix(".lock"), "wb")  # noqa: SIM115 - held for the life of the replica
+        except OSError as error:
+            raise plain_error(error) or error from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             lock.close()
             raise AlreadyOpenError(f"{path.name} is open in another process: close that one first") from error
+        conn: sqlite3.Connection | None = None
         try:
             conn = sqlite3.connect(path, isolation_level=None, cached_statements=512, check_same_thread=False)
             conn.execute("PRAGMA journal_mode = WAL")
@@ -97,20 +103,23 @@ class Replica(ReplicaStore):
             if conn.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
                 raise CorruptError(_corrupt_words(path))
             migrate(conn)
+            replica = cls(path, trade, conn, lock)
+            replica._recover(trade)
         except sqlite3.DatabaseError as error:
-            lock.close()
-            if "full" in str(error):
-                raise DiskFullError("the disk is full: free some space, then start again") from error
-            raise CorruptError(_corrupt_words(path)) from error
-        except (CorruptError, IncompatibleError):
-            lock.close()
+            _give_up(conn, lock)
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                raise RetryableError(f"{path.name} is in use: try again") from error
+            plain = plain_error(error)
+            raise plain if isinstance(plain, DiskError) else CorruptError(_corrupt_words(path)) from error
+        except BaseException:
+            _give_up(conn, lock)
             raise
-        replica = cls(path, trade, conn, lock)
-        replica._recover(trade)
         return replica
 
     def close(self) -> None:
         """Close the file and let another process have it."""
+        if self.twin is not None:
+            self.twin.close()
         self.conn.close()
         self._lock.close()
 
@@ -127,6 +136,7 @@ class Replica(ReplicaStore):
             self.set_setting("server_key", server_key.hex())
             self.set_setting("certificate", dict(certificate))
             self._write_install_token()
+            self._twin_is_old = True
         self._server_check = Verifier(server_key)
 
     @property
@@ -161,9 +171,11 @@ class Replica(ReplicaStore):
                 " WHERE e.device = ? AND e.seq > w.acked ORDER BY e.n",
                 (old,),
             ).fetchall()
+            saved = conn.execute("SELECT document, stored FROM saved ORDER BY n").fetchall()
+            conn.execute("DELETE FROM saved")
             conn.executemany(
                 "INSERT OR IGNORE INTO set_aside (document, stored, why) VALUES (?, ?, 'renumbered')",
-                [(document, stored) for document, _, stored in rows],
+                [*saved, *((document, stored) for document, _, stored in rows)],
             )
             for document, n, _ in rows:
                 conn.execute("DELETE FROM fact WHERE document = ? AND n = ?", (document, n))
@@ -175,10 +187,12 @@ class Replica(ReplicaStore):
             self.set_setting("former_numbers", [*self.setting("former_numbers", []), old])
             self.set_setting("piece_serial", 0)
             self._write_install_token()
+            self._twin_is_old = True
             renamed: dict[str, str] = {}
-            for document, _, stored in rows:
+            again = [*saved, *((document, stored) for document, _, stored in rows)]
+            for document, stored in again:
                 said = decode_payload(stored[gate.HEADER_BYTES :])
-                first = parted[document]
+                first = parted.get(document)
                 is_own_history = first is not None and said.seq >= first
                 facts = [
                     Fact(
@@ -187,18 +201,18 @@ class Replica(ReplicaStore):
                         body={
                             k: renamed.get(f"{document} {v}", v) if isinstance(v, str) else v for k, v in f.body.items()
                         },
-                        origin=f.origin or (None if is_own_history else fact_id(old, said.seq, i)),
+                        origin=f.origin or (None if is_own_history else fact_id(said.device, said.seq, i)),
                     )
                     for i, f in enumerate(said.facts)
                 ]
                 ids = self._say(conn, document, facts, person=said.person, at_ms=said.at_ms)
                 if is_own_history:
                     renamed |= {
-                        f"{document} {fact_id(old, said.seq, i)}": new
+                        f"{document} {fact_id(said.device, said.seq, i)}": new
                         for i, (f, new) in enumerate(zip(said.facts, ids, strict=True))
                         if f.origin is None
                     }
-        return len(rows)
+        return len(again)
 
     # --- saying -----------------------------------------------------------------------------------------------------------
 
@@ -217,7 +231,7 @@ class Replica(ReplicaStore):
 
         Raises:
             RefusedError: the device has no number or key, or is a copy that must be renumbered first.
-            DiskFullError: nothing was recorded.
+            DiskError: nothing was recorded.
             MalformedError: a fact breaks a limit.
         """
         if self.is_copy:
@@ -249,6 +263,7 @@ class Replica(ReplicaStore):
             device=number, seq=head.seq + 1, person=person, at_ms=at_ms, schema=self._trade.schema, basis=basis, facts=tuple(facts)
         )  # fmt: skip
         stored = gate.seal(encode_payload(envelope), head.digest, signer.sign)
+        self._own.append((document, stored))
         dirty = self._store(conn, document, [(envelope, stored, gate.digest_of(stored))], before)
         self._fold(conn, document, dirty)
         conn.execute("UPDATE writer SET folded = seq WHERE document = ? AND device = ?", (document, number))
@@ -344,6 +359,8 @@ class Replica(ReplicaStore):
             ).rowcount
             if changed:
                 self._changed.add(document)
+        if changed and self.twin is not None and not self.outbox():
+            self.twin.empty()
         return changed > 0
 
     def proven(self, document: str) -> dict[int, int]:
@@ -428,7 +445,32 @@ class Replica(ReplicaStore):
             "SELECT count(*), min(e.at_ms) FROM envelope e JOIN writer w USING (document, device) WHERE e.device = ? AND e.seq > w.acked",
             (number,),
         ).fetchone()
-        return Waiting(actions=count, since_ms=since)
+        (saved,) = self.conn.execute("SELECT count(*) FROM saved").fetchone()
+        return Waiting(actions=count + saved, since_ms=since)
+
+    def outbox(self) -> list[tuple[str, bytes]]:
+        """Return (document, stored) of all that the hub has not acknowledged, in the order of saying; what a repair saved comes first."""
+        saved = self.conn.execute("SELECT document, stored FROM saved ORDER BY n").fetchall()
+        own = self.conn.execute(
+            "SELECT e.document, e.stored FROM envelope e JOIN writer w USING (document, device)"
+            " WHERE e.device = ? AND e.seq > w.acked ORDER BY e.n",
+            (self.number,),
+        ).fetchall()
+        return [*saved, *own]
+
+    def renew_twin(self) -> None:
+        """Write the twin anew from what is committed; a disk that does not take it leaves the old one, to be written later."""
+        super().renew_twin()
+        if self.twin is not None:
+            try:
+                self.twin.write_anew(self.twin_identity(), self.outbox())
+            except OSError:
+                self.twin.failed = True
+
+    def save(self, envelopes: Sequence[tuple[str, bytes]]) -> None:
+        """Keep envelopes of our old number that were saved from a damaged file: they are said again under the next number."""
+        with self.transaction() as conn:
+            conn.executemany("INSERT OR IGNORE INTO saved (document, stored) VALUES (?, ?)", envelopes)
 
     def owing(self) -> list[str]:
         """Return the documents in which the hub has not acknowledged all we wrote: they are synced until it has, also after they ended."""
@@ -486,6 +528,12 @@ class Replica(ReplicaStore):
         token = secrets.token_hex(16)
         write_durably(self._install_token_path, token.encode())
         self.set_setting("install_token", token)
+
+
+def _give_up(conn: sqlite3.Connection | None, lock: BinaryIO) -> None:
+    if conn is not None:
+        conn.close()
+    lock.close()
 
 
 def _whole(value: object) -> int:

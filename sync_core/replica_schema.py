@@ -33,6 +33,9 @@ MIGRATIONS: tuple[str, ...] = (
     ) STRICT;
     CREATE TABLE set_aside (document TEXT NOT NULL, stored BLOB NOT NULL, why TEXT NOT NULL, UNIQUE (document, stored)) STRICT;
     """,
+    """
+    CREATE TABLE saved (n INTEGER PRIMARY KEY, document TEXT NOT NULL, stored BLOB NOT NULL, UNIQUE (document, stored)) STRICT;
+    """,
 )
 
 
@@ -54,5 +57,6 @@ def migrate(conn: sqlite3.Connection) -> None:
             conn.execute(f"PRAGMA user_version = {step}")
             conn.execute("COMMIT")
         except BaseException:
-            conn.execute("ROLLBACK")
+            if conn.in_transaction:
+                conn.execute("ROLLBACK")
             raise

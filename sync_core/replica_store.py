@@ -9,14 +9,14 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import sqlite_utils
 
 from sync_core import gate, limits
-from sync_core.errors import DiskFullError
+from sync_core.errors import CorruptError, NahuoError
 from sync_core.facts import (
     ENGINE_KINDS,
     Admission,
@@ -33,6 +33,8 @@ from sync_core.facts import (
 )
 from sync_core.fold import State, Trade, fold_subject, judge
 from sync_core.gate import Head, Refusal, Run
+from sync_core.storage import plain_error
+from sync_core.twin import Twin
 
 FOLD_AT_ONCE_MAX = 200
 """Subjects folded within the transaction that brought their facts; more are folded in steps of this size."""
@@ -41,8 +43,6 @@ NEWEST = "newest_schema"
 """Setting: the newest version that facts which nobody here can read were written in."""
 NEWER = "schema.newer"
 """What a trade says of a fact that waits for an upgrade."""
-
-FULL_WORDS = "the disk is full: nothing was recorded. Free some space, then do it again"
 
 
 class ReplicaStore:
@@ -60,6 +60,14 @@ class ReplicaStore:
         self._admissions: dict[str, dict[int, Admission]] = {}
         self.listeners: list[Callable[[str], None]] = []
         """Called with a document's name after each commit that changed it."""
+        self.twin: Twin | None = None
+        """Once more what no hub has acknowledged, outside the database."""
+        self.twin_identity: Callable[[], Mapping[str, Any]] = dict
+        """Who this device is, for the twin's first record."""
+        self._twin_is_old = False
+        self._own: list[tuple[str, bytes]] = []
+        self.on_damage: Callable[[], None] = lambda: None
+        """Called when the file turns out to be damaged while it is in use."""
         self._changed: set[str] = set()
 
     # --- transactions and settings ----------------------------------------------------------------------------------------
@@ -69,7 +77,8 @@ class ReplicaStore:
         """One write transaction; an inner one joins the outer. Leaving it normally commits, an exception undoes all.
 
         Raises:
-            DiskFullError: the disk is full; nothing was recorded.
+            DiskError: the disk is full, or did not take it; nothing was recorded.
+            CorruptError: the file is damaged; `on_damage` was called.
         """
         if self._depth:
             self._depth += 1
@@ -86,12 +95,13 @@ class ReplicaStore:
         except BaseException as error:
             self._depth = 0
             self._changed.clear()
+            self._own.clear()
             self._admissions.clear()
-            if self.conn.in_transaction:
-                self.conn.execute("ROLLBACK")
-            if isinstance(error, sqlite3.OperationalError) and "full" in str(error):
-                raise DiskFullError(FULL_WORDS) from error
+            self._undo()
+            if isinstance(error, sqlite3.Error):
+                self._raise_plain(error)
             raise
+        self._keep_twin()
         changed, self._changed = self._changed, set()
         for document in sorted(changed):
             for listener in self.listeners:
@@ -100,11 +110,39 @@ class ReplicaStore:
     def _begin(self) -> None:
         try:
             self.conn.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError as error:
-            if "full" in str(error):
-                raise DiskFullError(FULL_WORDS) from error
+        except sqlite3.Error as error:
+            self._raise_plain(error)
             raise
         self._depth = 1
+
+    def _keep_twin(self) -> None:
+        own, self._own = self._own, []
+        if self.twin is not None and self._twin_is_old:
+            self.renew_twin()
+        elif self.twin is not None and own:
+            self.twin.append(own)
+
+    def renew_twin(self) -> None:
+        """Write the twin anew from what is committed; a disk that does not take it leaves the old one."""
+        self._twin_is_old = False
+
+    def _undo(self) -> None:
+        if self.conn.in_transaction:
+            # A disk that fails here as well: SQLite has undone it, or undoes it at the next start.
+            with suppress(sqlite3.Error):
+                self.conn.execute("ROLLBACK")
+
+    def _raise_plain(self, error: sqlite3.Error) -> None:
+        plain = self.plain(error)
+        if plain is not None:
+            raise plain from error
+
+    def plain(self, error: sqlite3.Error) -> NahuoError | None:
+        """Return what the disk did, in our words; a damaged file is told to `on_damage`, however it was found."""
+        plain = plain_error(error)
+        if isinstance(plain, CorruptError):
+            self.on_damage()
+        return plain
 
     def setting(self, name: str, default: Any = None) -> Any:
         """Return a local setting (JSON)."""

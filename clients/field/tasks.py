@@ -97,14 +97,14 @@ class Stall:
 
 def read_tasks(node: Node, late: frozenset[str] = frozenset()) -> list[Task]:
     """Return the tasks of this device's routes that were assigned, in no order."""
-    number = node.replica.number
+    own = node.own_numbers()
     routes = set(node.documents("route"))
     return [
         Task(
             id=bare_id(subject),
             document=document,
             state=state,
-            mine=state["assigned"].get("assigned_to") in (None, number),
+            mine=state["assigned"].get("assigned_to") in own,
             late=bare_id(subject) in late,
         )
         for document, subject, state in node.replica.states("task")
@@ -121,7 +121,7 @@ def find_task(node: Node, task: str, late: frozenset[str] = frozenset()) -> Task
     for document in reversed(node.documents("route")):
         state = node.replica.state(f"task:{task}", document)
         if state is not None and state["assigned"]:
-            mine = state["assigned"].get("assigned_to") in (None, node.replica.number)
+            mine = state["assigned"].get("assigned_to") in node.own_numbers()
             return Task(id=task, document=document, state=state, mine=mine, late=task in late)
     raise RefusedError("task.unknown", task)
 

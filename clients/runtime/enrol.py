@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from clients.runtime.device_key import DeviceKey
 from clients.runtime.ports import ServerDoor
+from clients.runtime.repair import DAMAGE
 from sync_core.errors import RefusedError
 from sync_core.facts import Json
 from sync_core.identity import Signer
@@ -47,12 +48,18 @@ async def renumber(replica: Replica, key: DeviceKey, door: ServerDoor) -> None:
         RetryableError: the server cannot be reached; nothing is minted until it answers.
     """
     name, fresh = key.make_next()
-    answer = await door.renumber({"public_key": fresh.public_key.hex(), "alg": fresh.alg})
+    damage = replica.setting(DAMAGE, {})
+    asked: dict[str, Json] = {"public_key": fresh.public_key.hex(), "alg": fresh.alg}
+    if damage and not damage["told"]:
+        asked |= {"damaged": True, "serial": damage["serial"], "labels": list(damage["labels"])}
+    answer = await door.renumber(asked)
     number, _ = _read_certificate(answer)
     try:
         with replica.transaction():
             key.take(name, fresh)
             replica.renumber(number, answer)
+            if damage:
+                replica.set_setting(DAMAGE, {**damage, "told": True})
     except BaseException:
         key.reload()
         raise

@@ -55,6 +55,26 @@ _REFUSALS: Final[dict[str, tuple[int, str, str]]] = {
         "程序出错了，这一笔没有记下。回去再试一次，不行请告诉平台。",
         "Our fault: this was not recorded. Go back and try again, then tell the platform.",
     ),
+    "disk.error": (
+        507,
+        "存储出错，这一笔没有记下。再点一次；一直这样就换一台设备。",
+        "The disk failed: this was not recorded. Tap again; if it stays so, change the device.",
+    ),
+    "disk.read_only": (
+        507,
+        "存储只能读不能写，这一笔没有记下。",
+        "The disk is read-only: this was not recorded.",
+    ),
+    "disk.full": (
+        507,
+        "磁盘满了，这一笔没有记下。清理空间后再点一次。",
+        "Disk full: nothing was recorded. Free some space, tap again.",
+    ),
+    "corrupt": (
+        507,
+        "本机的文件损坏了，正在自动修复，请稍后再打开。",
+        "This device's file is damaged: it repairs itself, open the page again in a moment.",
+    ),
     "guard.method": (
         405,
         "不支持这种请求。请回到拿货页面操作。",

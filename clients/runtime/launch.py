@@ -6,7 +6,7 @@ import asyncio
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from starlette.routing import BaseRoute
@@ -17,16 +17,19 @@ from clients.runtime.enrol import enrol, renumber
 from clients.runtime.inbox import Inbox, prepare_inbox
 from clients.runtime.node import Node, drop_ballast
 from clients.runtime.printing import SpoolPrinters
+from clients.runtime.repair import keep_twin, open_or_repair, restore_key
 from clients.runtime.serve import Launch, build_app, new_token, open_listener, serve
 from clients.runtime.shared_pages import Shared
 from clients.runtime.shared_pages import routes as shared_routes
+from clients.runtime.shown import day
 from clients.runtime.system import AesUnsealer, HttpDoor, HubLink, SystemClock
 from clients.runtime.web import Frame
 from printer.spool import PrinterName
-from sync_core.errors import DiskFullError, NahuoError, RefusedError
+from sync_core.errors import CorruptError, DiskFullError, NahuoError, RefusedError
 from sync_core.identity import Signer
 from sync_core.link import Link
 from sync_core.replica import Replica
+from sync_core.storage import CORRUPT_WORDS, plain_error
 from trade.projections import MARKET_DAY
 
 DATABASE: Final = "replica.db"
@@ -60,23 +63,48 @@ def build_routes(client: Client, node: Node, *, signer: Signer, server: str) -> 
 
 def run_client(client: Client, launch: Launch) -> int:
     """Run a client until SIGTERM or SIGINT; return 0, or 1 with a plain sentence when it cannot start."""
-    try:
-        asyncio.run(_run(client, launch))
-    except NahuoError as error:
-        print(f"{error} [{error.code}]", file=sys.stderr, flush=True)
-        return 1
-    except KeyboardInterrupt:
-        pass
-    return 0
+    suspect = False
+    while True:
+        try:
+            asyncio.run(_run(client, launch, suspect=suspect))
+        except _DamagedError as error:
+            # The same link and the same port: the person's page comes back by itself.
+            launch, suspect = replace(launch, port=error.port, token=error.token), True
+            continue
+        except NahuoError as error:
+            print(f"{error} [{error.code}]", file=sys.stderr, flush=True)
+            return 1
+        except OSError as error:
+            plain = plain_error(error)
+            if plain is None:
+                raise
+            print(f"{plain} [{plain.code}]", file=sys.stderr, flush=True)
+            return 1
+        except KeyboardInterrupt:
+            pass
+        return 0
 
 
-async def _run(client: Client, launch: Launch) -> None:
+class _DamagedError(CorruptError):
+    """The database turned out to be damaged while it was in use: close everything, repair it, go on at the same address."""
+
+    def __init__(self, port: int, token: str) -> None:
+        super().__init__(CORRUPT_WORDS)
+        self.port = port
+        self.token = token
+
+
+async def _run(client: Client, launch: Launch, *, suspect: bool = False) -> None:
     clock = SystemClock()
     launch.data.mkdir(parents=True, exist_ok=True)
-    replica = _open_replica(launch)
+    replica = _open_replica(launch, clock, suspect=suspect)
+    damaged = asyncio.Event()
+    replica.on_damage = damaged.set
     door: HttpDoor | None = None
     try:
+        restore_key(launch.data, replica)
         signer = DeviceKey(launch.data, replica)
+        keep_twin(replica, launch.data)
         server = _server_of(replica, launch)
         door = HttpDoor(server, signer, replica)
         printers = SpoolPrinters(replica, clock, client.printers)
@@ -107,10 +135,16 @@ async def _run(client: Client, launch: Launch) -> None:
         port = listener.getsockname()[1]
         token = launch.token or new_token()
         app = build_app(
-            build_routes(client, node, signer=signer, server=server), port=port, token=token, framed_by=launch.framed_by
+            build_routes(client, node, signer=signer, server=server),
+            port=port,
+            token=token,
+            framed_by=launch.framed_by,
+            plain=replica.plain,
         )
         ready = f"{client.word} client ready http://127.0.0.1:{port}/?token={token}"
-        await serve(node, app, listener, ready=ready)
+        await serve(node, app, listener, ready=ready, damaged=damaged)
+        if damaged.is_set():
+            raise _DamagedError(port, token)
     finally:
         if door is not None:
             with suppress(RuntimeError):
@@ -118,14 +152,30 @@ async def _run(client: Client, launch: Launch) -> None:
         replica.close()
 
 
-def _open_replica(launch: Launch) -> Replica:
-    """Open the replica; on a full disk give the ballast up first, so that the day can go on."""
+def _open_replica(launch: Launch, clock: SystemClock, *, suspect: bool) -> Replica:
+    """Open the replica, repaired when it is damaged; on a full disk give the ballast up first, so that the day can go on.
+
+    `suspect`: damage was met while it was in use, so every page and index is looked at.
+    """
+
+    def open_it() -> Replica:
+        now_ms = clock.wall_ms()
+        stamp = f"{day(now_ms)}-{now_ms}"
+        return open_or_repair(
+            launch.data / DATABASE,
+            MARKET_DAY,
+            synchronous=launch.synchronous,
+            stamp=stamp,
+            now_ms=now_ms,
+            suspect=suspect,
+        )
+
     try:
-        return Replica.open(launch.data / DATABASE, MARKET_DAY, synchronous=launch.synchronous)
+        return open_it()
     except DiskFullError:
         if not drop_ballast(launch.data):
             raise
-        return Replica.open(launch.data / DATABASE, MARKET_DAY, synchronous=launch.synchronous)
+        return open_it()
 
 
 def _server_of(replica: Replica, launch: Launch) -> str:

@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from clients.runtime.ports import Clock, Link, LinkState, Printers, PrintState, ServerDoor, Unsealer
+from clients.runtime.repair import DAMAGE
 from clients.runtime.sign_in import SignedIn, SignIn
-from sync_core.errors import DiskFullError, RefusedError
+from sync_core.errors import DiskError, DiskFullError, RefusedError
 from sync_core.facts import Fact
 from sync_core.replica import Replica, Waiting
 from trade.carry import document_kind
@@ -36,6 +37,7 @@ CLOCK_OFF_MS_MAX: Final = 2 * 60_000
 
 LOOK_PAUSE_S: Final = 0.1
 LOOK_AGAIN_S: Final = 5.0
+TWIN_PAUSE_S: Final = 1.0
 FAULT_PAUSE_S: Final = 1.0
 
 log = logging.getLogger("nahuo.node")
@@ -57,6 +59,8 @@ class Bar:
     """How far this device's clock is off the server's, in whole minutes; 0 up to two of them."""
     newer: bool = False
     """Facts of a newer version wait for an update of this program."""
+    damage: bool = False
+    """A damaged file was repaired, and nobody has read yet what it cost."""
 
 
 class Node:
@@ -105,6 +109,10 @@ class Node:
         if number is None:
             raise RefusedError("replica.not_enrolled", "this device is not enrolled")
         return number
+
+    def own_numbers(self) -> frozenset[int | None]:
+        """Return whose tasks are this device's: its own, those of the numbers it had before a repair or a restore, and nobody's."""
+        return frozenset({None, self.replica.number, *self.replica.setting("former_numbers", [])})
 
     def scope(self) -> State:
         """Return what the server says this device may do: the last `device.scope`, or what it said at the enrolment."""
@@ -194,6 +202,7 @@ class Node:
             disk_full=self._disk_full,
             clock_off_min=off_ms // 60_000 if off_ms > CLOCK_OFF_MS_MAX else 0,
             newer=self.replica.needs_update,
+            damage=not self.replica.setting(DAMAGE, {"seen": True})["seen"],
         )
 
     # --- disk -------------------------------------------------------------------------------------------------------------
@@ -219,7 +228,7 @@ class Node:
     async def run(self) -> None:
         """Keep link, printers and background work going until cancelled; a fault of one never stops another or a pick."""
         self.lay_ballast()
-        workers = [self.link.run, self.printers.run, self._look_after_change, *self.background]
+        workers = [self.link.run, self.printers.run, self._look_after_change, self._sync_twin, *self.background]
         tasks = [asyncio.create_task(_keep_going(worker)) for worker in workers]
         try:
             await asyncio.gather(*tasks)
@@ -227,6 +236,16 @@ class Node:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _sync_twin(self) -> None:
+        """Make what the outbox's twin was given safe a moment later: never a second sync within a tap."""
+        while True:
+            await asyncio.sleep(TWIN_PAUSE_S)
+            twin = self.replica.twin
+            if twin is not None and twin.is_too_long:
+                self.replica.renew_twin()
+            elif twin is not None and twin.unsynced:
+                await asyncio.to_thread(twin.sync)
 
     async def _look_after_change(self) -> None:
         while True:
@@ -239,6 +258,8 @@ class Node:
                     look()
                 except DiskFullError:
                     self._disk_full = True
+                except DiskError as error:
+                    log.warning("looked at later: %s", error)
             # Also without a change, what waited for time to pass is looked at again.
             try:
                 await asyncio.wait_for(self._woken.wait(), timeout=LOOK_AGAIN_S)

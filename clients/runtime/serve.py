@@ -7,7 +7,8 @@ import contextlib
 import secrets
 import signal
 import socket
-from collections.abc import Sequence
+import sqlite3
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -22,7 +23,8 @@ from starlette.types import ASGIApp
 
 from clients.runtime.guard import TOKEN_BITS, Guard, refusal
 from clients.runtime.node import Node
-from sync_core.errors import RefusedError
+from sync_core.errors import NahuoError, RefusedError
+from sync_core.storage import plain_error
 
 LOOPBACK: Final = frozenset({"127.0.0.1", "localhost"})
 
@@ -47,12 +49,25 @@ class Launch:
     token: str | None = None
 
 
-def build_app(routes: Sequence[BaseRoute], *, port: int, token: str, framed_by: str | None = None) -> ASGIApp:
-    """Return the guarded application of a client's routes."""
+def build_app(
+    routes: Sequence[BaseRoute],
+    *,
+    port: int,
+    token: str,
+    framed_by: str | None = None,
+    plain: Callable[[sqlite3.Error], NahuoError | None] = plain_error,
+) -> ASGIApp:
+    """Return the guarded application of a client's routes. `plain` says what a fault of the disk is, and hears of it."""
     folder = Path(__file__).parent / "static"
+
+    async def disk_fault(request: Request, error: Exception) -> Response:
+        assert isinstance(error, sqlite3.Error)
+        told = plain(error)
+        return refusal(request, told.code if told is not None else "invariant")
+
     inner = Starlette(
         routes=[*routes, Mount("/static", StaticFiles(directory=folder), name="static")],
-        exception_handlers={Exception: _our_fault},
+        exception_handlers={sqlite3.Error: disk_fault, Exception: _our_fault},
     )
     return Guard(inner, port=port, token=token, framed_by=framed_by)
 
@@ -87,8 +102,8 @@ def open_listener(host: str, port: int) -> socket.socket:
     return listener
 
 
-async def serve(node: Node, app: ASGIApp, listener: socket.socket, *, ready: str) -> None:
-    """Serve until SIGTERM or SIGINT, then close everything in order; prints `ready` when the first request would be answered."""
+async def serve(node: Node, app: ASGIApp, listener: socket.socket, *, ready: str, damaged: asyncio.Event) -> None:
+    """Serve until SIGTERM, SIGINT or `damaged`, then close everything in order; prints `ready` when the first request would be answered."""
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, lifespan="off", server_header=False, timeout_graceful_shutdown=2
     )
@@ -100,15 +115,17 @@ async def serve(node: Node, app: ASGIApp, listener: socket.socket, *, ready: str
     web = asyncio.create_task(_serve_web(server, listener))
     work = asyncio.create_task(node.run())
     asked = asyncio.create_task(stopped.wait())
+    hurt = asyncio.create_task(damaged.wait())
     print(ready, flush=True)
     try:
-        done, _ = await asyncio.wait({web, work, asked}, return_when=asyncio.FIRST_COMPLETED)
-        for task in done - {asked}:
+        done, _ = await asyncio.wait({web, work, asked, hurt}, return_when=asyncio.FIRST_COMPLETED)
+        for task in done - {asked, hurt}:
             task.result()
     finally:
         server.should_exit = True
         work.cancel()
         asked.cancel()
+        hurt.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await work
         await asyncio.wait({web}, timeout=5)

@@ -12,9 +12,10 @@ from starlette.routing import BaseRoute, Route
 
 from clients.runtime.enrol import enrol
 from clients.runtime.language import say
+from clients.runtime.repair import DAMAGE
 from clients.runtime.web import Done, Form, Frame, read_form
 from sync_core import gate
-from sync_core.errors import MalformedError, NahuoError
+from sync_core.errors import MalformedError, NahuoError, RefusedError
 from sync_core.facts import Json, decode_payload
 from sync_core.identity import Signer
 
@@ -69,6 +70,8 @@ def routes(shared: Shared) -> list[BaseRoute]:
         Route("/sign-out", pages.sign_out, methods=["POST"]),
         Route("/enrol", pages.enrol, methods=["POST"]),
         Route("/waiting", inside(pages.waiting)),
+        Route("/damage", inside(pages.damage)),
+        Route("/damage/seen", pages.damage_seen, methods=["POST"]),
         Route("/inbox", inside(pages.inbox)),
         Route("/inbox/seen", pages.inbox_seen, methods=["POST"]),
         Route("/printer", inside(pages.printer)),
@@ -143,6 +146,23 @@ class SharedPages:
             ]
             rows.append({"at_ms": at_ms, "lines": lines})
         return rows
+
+    async def damage(self, request: Request) -> Response:
+        """What a repair saved, and what may be missing, by label numbers."""
+        told = self._node.replica.setting(DAMAGE)
+        if told is None:
+            return self._frame.fail(request, RefusedError("damage.none", ""), back=self._shared.home)
+        return self._frame.show(request, "damage.html", answer={"ok": True, **told}, damage=told)
+
+    async def damage_seen(self, request: Request) -> Response:
+        """Somebody has read it: the bar is quiet again."""
+
+        def run(_form: Form) -> Done:
+            told = self._node.replica.setting(DAMAGE, {})
+            self._node.replica.set_setting(DAMAGE, {**told, "seen": True})
+            return Done(go=self._shared.home, answer={"seen": True})
+
+        return await self._frame.perform(request, run, back=self._shared.home)
 
     # --- inbox ------------------------------------------------------------------------------------------------------------
 

@@ -54,6 +54,23 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
     "enrol.go": ("登记", "Enrol"),
     "pad.clear": ("清除", "Clear"),
     "pad.back": ("退一格", "Delete"),
+    # --- a damaged file
+    "bar.damage": ("文件损坏已修复，点这里看", "A damaged file was repaired: look"),
+    "damage.title": ("本机的文件损坏过", "This device's file was damaged"),
+    "damage.what": (
+        "{at} 发现文件损坏，原样留在 {folder}，一点没删。",
+        "Found at {at}; it was kept as it is in {folder}.",
+    ),
+    "damage.saved": (
+        "还没送出的 {n} 笔救回来了，连上网会用新的设备号再送一次，只算一次。",
+        "{n} actions that were not sent are saved; with a signal they go out under a new device number, and count once.",
+    ),
+    "damage.labels": ("救回的标签号：", "Labels that were saved:"),
+    "damage.missing": (
+        "本机打过的标签到第 {serial} 号为止有记录。手里有没列出、服务器也不知道的袋子，照常交仓库，扫进去会找回来。",
+        "Labels up to serial {serial} are on record. A bag that nobody knows: hand it in as usual, scan-in finds it.",
+    ),
+    "damage.seen": ("知道了", "I have seen it"),
     # --- waiting, inbox
     "waiting.title": ("等待同步", "Waiting to sync"),
     "waiting.none": ("没有要同步的，服务器都收到了。", "Nothing waits; the server has it all."),
@@ -228,6 +245,16 @@ ERRORS: Final[dict[str, tuple[str, str]]] = {
         "磁盘满了，这一笔没有记下。清理空间后再点一次。",
         "Disk full: nothing was recorded. Free some space, tap again.",
     ),
+    "disk.error": (
+        "存储出错，这一笔没有记下。再点一次；一直这样就换一台设备。",
+        "The disk failed: nothing was recorded. Tap again; if it stays so, change the device.",
+    ),
+    "disk.read_only": ("存储只能读不能写，这一笔没有记下。", "The disk is read-only: nothing was recorded."),
+    "corrupt": (
+        "本机的文件损坏了，正在自动修复，请稍后再打开。",
+        "This device's file is damaged: it repairs itself, open the page again in a moment.",
+    ),
+    "damage.none": ("本机的文件没有损坏过。", "This device's file was never damaged."),
     "replica.not_enrolled": ("这台设备还没登记，请输入登记码。", "This device is not enrolled: enter the code."),
     "replica.copy": (
         "这是恢复或复制的设备：连一次网，会得到自己的号。",

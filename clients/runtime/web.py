@@ -27,7 +27,16 @@ from clients.runtime import shown
 from clients.runtime.guard import wants_json
 from clients.runtime.language import Language, say, say_error
 from clients.runtime.node import Node
-from sync_core.errors import DiskFullError, InvariantError, MalformedError, NahuoError, RefusedError, RetryableError
+from sync_core.errors import (
+    CorruptError,
+    DiskError,
+    DiskFullError,
+    InvariantError,
+    MalformedError,
+    NahuoError,
+    RefusedError,
+    RetryableError,
+)
 from sync_core.facts import Json
 from trade import words
 
@@ -253,7 +262,7 @@ def status_of(error: NahuoError) -> int:
     match error:
         case MalformedError():
             return 422
-        case DiskFullError():
+        case DiskError() | CorruptError():
             return 507
         case RetryableError():
             return 503

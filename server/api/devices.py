@@ -61,11 +61,14 @@ class KeysAsked(BaseModel):
 
 
 class RenumberAsked(BaseModel):
-    """A restored or copied device asks for another number."""
+    """A restored or copied device asks for another number; one whose file was damaged tells what it minted and saved."""
 
     model_config = ConfigDict(strict=True, extra="ignore")
     public_key: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     alg: Annotated[str, Field(max_length=20)] = "ed25519"
+    damaged: bool = False
+    serial: Annotated[int, Field(ge=0, le=999_999)] = 0
+    labels: Annotated[list[Annotated[str, Field(pattern=r"^\d{12}$")]], Field(max_length=200)] = []
 
 
 @router.post("/enrol")
@@ -122,7 +125,13 @@ async def renumber(request: Request, asked: RenumberAsked) -> Response:
         return _refused(401, "token", "设备的凭证不对或过期了。", "The device's token is wrong or too old.")
     if asked.alg != "ed25519":
         return _refused(422, "enrol.alg", "不认识这种密钥。", "This kind of key is not known.")
-    command = commands.DeviceRenumber(device=bearer.device, public_key=asked.public_key)
+    command = commands.DeviceRenumber(
+        device=bearer.device,
+        public_key=asked.public_key,
+        damaged=asked.damaged,
+        serial=asked.serial,
+        labels=asked.labels,
+    )
     return _told(await running.carry_out(command, by=f"device:{bearer.device}"))
 
 

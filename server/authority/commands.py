@@ -11,7 +11,7 @@ from server import commands as c
 from server import devices
 from server import schema as s
 from server import schema_trade as st
-from server.authority import adoption, answers, closing, daily, dispatch, intake, returns, trips, waybills
+from server.authority import adoption, answers, closing, daily, damaged, dispatch, intake, returns, trips, waybills
 from server.authority.batch import PLATFORM, Batch, market_document
 from server.ledger import About
 from server.receivers import purge_keys
@@ -260,7 +260,7 @@ HANDLERS: Final[dict[str, Handler]] = {
     c.PersonEnd.KIND: devices.end_person,
     c.DeviceCode.KIND: devices.keep_code,
     c.DeviceEnrol.KIND: devices.enrol,
-    c.DeviceRenumber.KIND: devices.renumber,
+    c.DeviceRenumber.KIND: damaged.renumber,
     c.DeviceRevoke.KIND: devices.revoke,
     c.DeviceWriteOff.KIND: closing.write_off_device,
     c.DeviceAllowance.KIND: devices.set_allowance,

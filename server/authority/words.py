@@ -36,6 +36,11 @@ DISCREPANCIES: Final[dict[str, Words]] = {
         "商家要求补差 {short_fen} 分",
         "the merchant claims {short_fen} fen",
     ),
+    "device_damaged": (
+        "设备 {device} 的文件损坏，改用 {new} 号；救回 {saved} 个标签，可能缺 {count} 个：{missing}。扫到货袋会自动列为无主件",
+        "the file of device {device} was damaged, it goes on as {new}; {saved} labels saved, {count} may be missing: {missing}. "
+        "Their bags turn up at scan-in as orphans",
+    ),
     "drawn_unknown": (
         "取用了不认识的库存件",
         "a piece nobody knows was drawn from stock",

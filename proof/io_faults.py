@@ -1,0 +1,169 @@
+"""Failure of the k-th write, sync and read, for every k on the core path, once and for ever after.
+
+strace lets the system call itself fail (EIO, ENOSPC) in the very processes of the power-cut proof: a phone (proof/core_device.py) and
+a server (proof/core_server.py). While the fault is on, whatever is refused must be refused in plain words and the process may stop only
+with a plain sentence; nothing a person or a device was told may be gone. Then the fault is over: the same folder is opened, searched and
+recounted as after a power cut, and the process works on it to its end with no hand that mends.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+from proof.after_power import Mark, Recounts, faults_of_device, faults_of_server
+from proof.recording import cannot_record
+from proof.report import Part, Size
+
+CALLS: Final = ("pwrite64", "fdatasync", "pread64")
+ERRORS: Final = {"pwrite64": ("EIO", "ENOSPC"), "fdatasync": ("EIO",), "pread64": ("EIO",)}
+ROUNDS: Final = "2"
+SAMPLES: Final = {Size.SHORT: {"device": 3, "server": 2}, Size.FULL: {"device": 10_000, "server": 400}}
+"""How many k of each call and error, spread over the path; all there are where there are no more."""
+FOR_EVER_EVERY: Final = {Size.SHORT: 2, Size.FULL: 1}
+"""Every so many-th of those also fails for ever after."""
+SECONDS_MAX: Final = 90
+WORKERS: Final = 2
+LOOKS: Final[dict[str, Callable[..., list[str]]]] = {"device": faults_of_device, "server": faults_of_server}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """One planted failure: from the k-th call on, once or for ever."""
+
+    word: str
+    call: str
+    error: str
+    k: int
+    for_ever: bool
+
+    def __str__(self) -> str:
+        return f"{self.word}: {self.call} {self.k} fails with {self.error}{' for ever' if self.for_ever else ''}"
+
+
+@dataclass(slots=True, kw_only=True)
+class Told:
+    """What became of one: how the process took it, and what is wrong."""
+
+    fault: Fault
+    took: str = ""
+    """`went on`, `refused` (and went on) or `stopped` (with a plain sentence)."""
+    faults: list[str] = field(default_factory=list)
+
+
+def prove(size: Size, folder: Path) -> Part:
+    """Count the calls of an undisturbed run, then let each fail."""
+    part = Part(
+        name="io_faults",
+        title="Failing writes, syncs and reads",
+        shows="The k-th pwrite, fdatasync or pread of the process fails, once or for ever (strace injects it into the real process). It "
+        "refuses in plain words, goes on or stops with a plain sentence; nothing told as done is gone, nothing is acknowledged that is not "
+        "committed; when the fault is over it works again by itself.",
+        does_not_show="Failures inside the kernel that no call reports. Reads by mmap: SQLite uses it for the journal's index only.",
+    )
+    why = cannot_record()
+    if why:
+        part.add("failing calls", "not run", why, holds=None if size is Size.SHORT else False)
+        return part
+    chosen: list[Fault] = []
+    counts = {word: count_calls(word, folder / f"count-{word}") for word in LOOKS}
+    for word in LOOKS:
+        for call, count in counts[word].items():
+            samples = min(count, SAMPLES[size][word])
+            for error in ERRORS[call]:
+                for n in range(samples):
+                    fault = Fault(
+                        word=word, call=call, error=error, k=1 + (2 * n + 1) * count // (2 * samples), for_ever=False
+                    )
+                    chosen.append(fault)
+                    if n % FOR_EVER_EVERY[size] == 0:
+                        chosen.append(replace(fault, for_ever=True))
+    with multiprocessing.get_context("spawn").Pool(WORKERS) as pool:
+        told = pool.starmap(try_fault, [(fault, folder / f"fault-{n}") for n, fault in enumerate(chosen)], chunksize=1)
+    part.faults = [f"{one.fault}: {fault}" for one in told for fault in one.faults]
+    for word in LOOKS:
+        mine = [one for one in told if one.fault.word == word]
+        drawn = f"{len(mine)} failing calls of {sum(counts[word].values()):,} writes, syncs and reads"
+        lost = sum("lost:" in fault or "corrupt:" in fault for one in mine for fault in one.faults)
+        part.add(f"{word}: told as done and lost, or damaged", f"{lost}", drawn, goal="0", holds=lost == 0)
+        took = {way: sum(one.took == way for one in mine) for way in ("went on", "refused", "stopped")}
+        part.add(f"{word}: how it took it", ", ".join(f"{way} {count}" for way, count in took.items()), drawn)
+    return part
+
+
+def count_calls(word: str, folder: Path) -> dict[str, int]:
+    """Return how many calls of each kind an undisturbed run makes."""
+    _run(word, folder, inject="", trace=folder / "trace")
+    lines = (folder / "trace").read_text()
+    return {call: len(re.findall(rf"^\d+ +{call}\(", lines, re.MULTILINE)) for call in CALLS}
+
+
+def try_fault(fault: Fault, folder: Path) -> Told:
+    """Run once with the fault and once more without; look at the folder between and after."""
+    told = Told(fault=fault)
+    when = f"{fault.k}+" if fault.for_ever else str(fault.k)
+    status, words = _run(fault.word, folder, inject=f"inject={fault.call}:error={fault.error}:when={when}")
+    marks = _marks(folder)
+    ended = next((mark for mark in marks if "ended" in mark), None)
+    told.took = "stopped" if ended is None else "refused" if ended["refused"] else "went on"
+    if status == "hung":
+        told.faults.append("it hung")
+    elif ended is None and not _is_plain(words):
+        told.faults.append(f"it ended without a plain sentence: {words[-300:]!r}")
+    for refused in (ended or {}).get("refused", []) if fault.word == "device" else []:
+        if not str(refused.get("code", "")).startswith(("disk.", "task.", "corrupt")):
+            told.faults.append(f"refused in other words: {refused}")
+    told.faults += _look(fault.word, folder, marks)
+    status, words = _run(fault.word, folder, inject="")
+    if status != "0":
+        told.faults.append(f"it does not work when the fault is over: {words[-300:]!r}")
+    told.faults += _look(fault.word, folder, _marks(folder))
+    shutil.rmtree(folder, ignore_errors=True)
+    return told
+
+
+def _look(word: str, folder: Path, marks: list[Mark]) -> list[str]:
+    """Look at a copy, so that the look mends nothing."""
+    copy = folder / "copy"
+    shutil.rmtree(copy, ignore_errors=True)
+    if not (folder / "data").is_dir():
+        return []
+    shutil.copytree(folder / "data", copy)
+    for index in copy.glob("*-shm"):
+        index.unlink()
+    return LOOKS[word](copy, marks, Recounts())
+
+
+def _is_plain(words: str) -> bool:
+    """True when the last words are a sentence with a code, as the programs say it; a server's log before it may hold a stack."""
+    return bool(re.search(r"\[[a-z._]+\]\s*$", words.strip()))
+
+
+def _marks(folder: Path) -> list[Mark]:
+    path = folder / "marks"
+    lines = path.read_text().splitlines() if path.is_file() else []
+    return [json.loads(line) for line in lines if line.endswith("}")]
+
+
+def _run(word: str, folder: Path, *, inject: str, trace: Path | None = None) -> tuple[str, str]:
+    """Return the exit status (or "hung") and what was said."""
+    folder.mkdir(parents=True, exist_ok=True)
+    command: list[Any] = [sys.executable, "-m", f"proof.core_{word}", folder / "data", folder / "marks", ROUNDS]
+    if inject or trace:
+        options = ["-f", "--seccomp-bpf", "-qq", "-s", "0", "-e", f"trace={','.join(CALLS)}", "-e", "signal=none"]
+        command = ["strace", *options, *(["-e", inject] if inject else []), "-o", trace or "/dev/null", *command]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, timeout=SECONDS_MAX
+        )
+    except subprocess.TimeoutExpired:
+        return "hung", ""
+    return str(done.returncode), done.stderr
