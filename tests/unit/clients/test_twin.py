@@ -1,0 +1,90 @@
+"""The outbox's twin: what a reader gets of a torn or flipped file, and that it follows the database."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from clients.runtime.repair import open_or_repair
+from sync_core.errors import CorruptError, DiskError, DiskFullError
+from sync_core.replica import Replica
+from sync_core.storage import plain_error
+from sync_core.twin import TWIN, Twin, read_twin
+from tests.toy import DOCUMENT, Jars, enrolled, put
+
+IDENTITY = {"number": 101, "key": "ab"}
+
+
+def written(path: Path, count: int) -> None:
+    twin = Twin(path)
+    twin.write_anew(IDENTITY, [])
+    for n in range(count):
+        twin.append([(DOCUMENT, b"stored %d" % n)])
+    twin.close()
+
+
+def test_all_that_was_appended_is_read(tmp_path: Path) -> None:
+    written(tmp_path / TWIN, 3)
+    content = read_twin(tmp_path / TWIN)
+    assert content.identity == IDENTITY
+    assert [stored for _, stored in content.envelopes] == [b"stored 0", b"stored 1", b"stored 2"]
+
+
+@pytest.mark.parametrize("at_share", [0.0, 0.3, 0.5, 0.7, 0.95])
+def test_a_flipped_byte_costs_one_record_at_most(tmp_path: Path, at_share: float) -> None:
+    path = tmp_path / TWIN
+    written(path, 10)
+    data = bytearray(path.read_bytes())
+    data[int(at_share * len(data))] ^= 0x41
+    path.write_bytes(data)
+    content = read_twin(path)
+    assert len(content.envelopes) + (content.identity is not None) == 10
+
+
+def test_a_torn_tail_costs_the_last_record_only(tmp_path: Path) -> None:
+    path = tmp_path / TWIN
+    written(path, 4)
+    path.write_bytes(path.read_bytes()[:-3])
+    assert len(read_twin(path).envelopes) == 3
+
+
+def test_the_twin_holds_the_outbox_and_is_empty_when_the_hub_has_it(tmp_path: Path) -> None:
+    replica = enrolled(tmp_path / "replica.db", 101, synchronous="OFF")
+    replica.twin, replica.twin_identity = Twin(tmp_path / TWIN), lambda: IDENTITY
+    replica.renew_twin()
+    replica.act(DOCUMENT, [put(1)], person="ann", at_ms=1)
+    with pytest.raises(ValueError, match="no"), replica.transaction():
+        replica.act(DOCUMENT, [put(2)], person="ann", at_ms=2)
+        raise ValueError("no")
+    assert list(read_twin(tmp_path / TWIN).envelopes) == replica.outbox()
+    assert len(replica.outbox()) == 1
+    replica.acknowledged(DOCUMENT, {101: 1}, whole=True, at_ms=3)
+    assert read_twin(tmp_path / TWIN).envelopes == ()
+    replica.close()
+
+
+def test_damage_without_any_identity_is_told_and_nothing_is_moved(tmp_path: Path) -> None:
+    (tmp_path / "replica.db").write_bytes(b"no database" * 1000)
+    with pytest.raises(CorruptError, match="enrol this device again"):
+        open_or_repair(tmp_path / "replica.db", Jars(), synchronous="OFF", stamp="x", now_ms=1)
+    assert (tmp_path / "replica.db").read_bytes().startswith(b"no database")
+
+
+def test_a_disk_that_fails_at_the_start_is_no_damage(tmp_path: Path) -> None:
+    if os.geteuid() == 0:
+        # Root may write everything: a folder in the file's place fails for it as well.
+        (tmp_path / "replica.db").mkdir()
+    else:
+        tmp_path.chmod(0o500)
+    with pytest.raises(DiskError):
+        Replica.open(tmp_path / "replica.db", Jars())
+
+
+def test_errors_of_the_system_have_plain_words() -> None:
+    assert isinstance(plain_error(OSError(28, "No space left on device")), DiskFullError)
+    read_only = plain_error(OSError(30, "Read-only file system"))
+    assert read_only is not None
+    assert read_only.code == "disk.read_only"
+    assert plain_error(OSError(2, "No such file")) is None
