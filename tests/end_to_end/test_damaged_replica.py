@@ -7,7 +7,7 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -131,15 +131,20 @@ def test_damage_met_while_in_use_is_repaired_at_the_same_address(scene: Scene) -
                 file.write(b"\xa5" * min(512, size - at))
 
     def repaired() -> bool:
-        try:
+        with suppress(RetryableError):
             scene.hands["phone1"].do("/buy", tasks="T0-0")
             scene.hands["phone1"].see("/waiting")
-        except RetryableError:
-            return False
         return bool(set(_set_aside(folder)) - before)
 
+    def answers() -> bool:
+        try:
+            return bool(scene.hands["phone1"].see("/pulse")["ok"])
+        except RetryableError:
+            return False
+
     _until(repaired)
-    _until(lambda: scene.devices["phone1"].client.is_running)
+    _until(answers)
+    assert scene.devices["phone1"].client.is_running
     assert scene.devices["phone1"].client.url == url
     scene._pick_up("phone1")
     assert set(bought) <= set(scene.hands["phone1"].see("/damage")["labels"])
