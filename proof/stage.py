@@ -42,8 +42,9 @@ from sync_core.session import Session, Side
 PERSON: Final = "cang"
 PER_WAREHOUSE: Final = 4
 SPAWN: Final = multiprocessing.get_context("spawn")
-EXPECTED_IN_LOG: Final = (" ready http://", "Invalid HTTP request received")
-"""What the server's log may hold while it is attacked; every other line is a fault."""
+EXPECTED_IN_LOG: Final = (" ready http://", "Invalid HTTP request received", "socket.send() raised exception")
+"""What the server's log may hold while it is attacked; every other line is a fault. The last is asyncio's word for a
+peer that left meanwhile."""
 
 
 @dataclass(slots=True)

@@ -193,7 +193,15 @@ class PatientHttp(H11Protocol):
         waiting = self._half_open.setdefault(self._address, {})
         waiting[self] = None
         if len(waiting) > limits.HALF_OPEN_PER_ADDRESS_MAX:
-            next(iter(waiting))._too_slow()
+            oldest = next(iter(waiting))
+            del waiting[oldest]
+            oldest._hurry()
+
+    def _hurry(self) -> None:
+        """One moment more: an honest request whose head is here already must not go with the flood around it."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._deadline = self.loop.call_later(limits.HALF_OPEN_GRACE_MS / 1000, self._too_slow)
 
     def _unwatch(self) -> None:
         if self._deadline is not None:

@@ -76,7 +76,9 @@ ANONYMOUS_MS_MAX: Final = 10_000
 """A stock client presents its token in its first frame. 32 x 257 KiB: 8 MiB an address, for ten seconds."""
 HALF_OPEN_MS_MAX: Final = 10_000
 HALF_OPEN_PER_ADDRESS_MAX: Final = 256
-"""Connections that have not sent a whole request head; the oldest goes. 200 phones behind one router are through in milliseconds."""
+HALF_OPEN_GRACE_MS: Final = 1_000
+"""Connections that have not sent a whole request head; with one more the oldest has a second left. 200 phones behind one
+router are through in milliseconds."""
 BODY_MS_MAX: Final = 300_000
 """A whole HTTP body: 20 MiB of orders at 0.6 Mbit/s."""
 

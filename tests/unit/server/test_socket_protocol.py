@@ -173,7 +173,7 @@ async def test_nothing_is_read_before_the_peer_is_accepted(
 @pytest.fixture
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HALF_OPEN_MS_MAX", "BODY_MS_MAX", "SILENCE_MS_MAX"):
-        monkeypatch.setattr(limits, name, 200)
+        monkeypatch.setattr(limits, name, 400)
 
 
 @pytest.mark.usefixtures("_quick")
@@ -196,7 +196,7 @@ async def test_a_peer_that_does_not_read_is_dropped(served: tuple[App, int]) -> 
 async def test_an_upgraded_connection_is_no_request_that_never_ends(served: tuple[App, int]) -> None:
     app, port = served
     client = await RawSocket.connect(port)
-    later = asyncio.get_running_loop().time() + 0.5  # longer than any request may take here
+    later = asyncio.get_running_loop().time() + 1.0  # longer than any request may take here
     while asyncio.get_running_loop().time() < later:
         await _get(port)
     client.put(b"still here")
