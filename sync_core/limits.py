@@ -65,8 +65,8 @@ UNREAD_BYTES_MAX: Final = 64 * 1024
 """Pongs go out without waiting; a peer with so much unread gets none and is dropped."""
 OWED_FRAMES_MAX: Final = 256
 """Answers not sent yet: a peer that asks without reading is not read further. A device has 8 updates under way, 3 frames each."""
-READ_SLICE_BYTES: Final = 16 * 1024
-"""How much is parsed before frames are counted again: 2,700 of the smallest frames, 20 ms."""
+READ_SLICE_BYTES: Final = 4 * 1024
+"""How much is parsed before frames are counted again: 680 of the smallest frames, 5 ms."""
 
 SOCKETS_PER_DEVICE_MAX: Final = 4
 """A phone in a lift leaves a dead socket every ten seconds, each ends after 40. With a fifth the oldest goes. 4 x 257 KiB: 1 MiB."""
