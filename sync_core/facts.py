@@ -237,7 +237,7 @@ def decode_payload(data: bytes) -> Envelope:
         raise MalformedError(
             "gate.too_long", f"the envelope has {len(data)} bytes, at most {limits.ENVELOPE_BYTES_MAX}"
         )
-    return _decode_kept(data) if len(data) <= limits.PAYLOAD_KEPT_BYTES_MAX else _decode(data)
+    return _decode_small(data) if len(data) <= limits.PAYLOAD_SMALL_BYTES_MAX else _decode_large(data)
 
 
 def _decode(data: bytes) -> Envelope:
@@ -272,8 +272,9 @@ def _decode(data: bytes) -> Envelope:
     )
 
 
-_decode_kept = lru_cache(limits.PAYLOADS_KEPT_MAX)(_decode)
-"""An envelope is read when it is said or comes in, when its subjects are folded and when the authority decides: soon after each other."""
+# An envelope is read when it is said or comes in, when its subjects are folded and when the authority decides: soon after each other.
+_decode_small = lru_cache(limits.PAYLOADS_SMALL_KEPT_MAX)(_decode)
+_decode_large = lru_cache(limits.PAYLOADS_LARGE_KEPT_MAX)(_decode)
 
 
 def whole_basis(before: Mapping[int, int], envelope: Envelope) -> Mapping[int, int]:

@@ -19,9 +19,10 @@ DEVICE_NUMBER_MAX: Final = 99_999
 ENVELOPE_BYTES_MAX: Final = 32 * 1024
 """One stored envelope. The largest honest one, a parcel of 60 pieces, is under 8 KiB."""
 
-PAYLOAD_KEPT_BYTES_MAX: Final = 4 * 1024
-PAYLOADS_KEPT_MAX: Final = 1_024
-"""Payloads kept decoded: at 300 bytes, and ten times that as objects, some 3 MiB a process."""
+PAYLOAD_SMALL_BYTES_MAX: Final = 4 * 1024
+PAYLOADS_SMALL_KEPT_MAX: Final = 1_024
+PAYLOADS_LARGE_KEPT_MAX: Final = 32
+"""Payloads kept decoded. Objects take ten times their bytes: some 3 MiB a process at 300 bytes each, 50 MiB were all as large as can be."""
 
 FACTS_PER_ENVELOPE_MAX: Final = 64
 SUBJECTS_PER_FACT_MAX: Final = 64

@@ -77,11 +77,16 @@ class Actor:
             self.process.wait()
             self.kills += 1
 
+    def ask_to_stop(self) -> None:
+        """SIGTERM; `stop` waits for the end."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.terminate()
+
     def stop(self) -> None:
         """SIGTERM, then SIGKILL after five seconds."""
         if self.process is None or self.process.poll() is not None:
             return
-        self.process.terminate()
+        self.ask_to_stop()
         try:
             self.process.wait(5)
         except subprocess.TimeoutExpired:

@@ -123,6 +123,8 @@ class Scene:
         for desk in self._desks:
             desk.close()
         for actor in reversed(self.actors):
+            actor.ask_to_stop()
+        for actor in reversed(self.actors):
             actor.stop()
 
     def restart_server(self) -> None:
