@@ -427,10 +427,11 @@ _READ_SMALL = json.JSONDecoder(object_pairs_hook=_unique_keys, parse_float=_no_f
 
 
 def _reader_of(data: bytes) -> json.JSONDecoder:
-    return _READ if _MAYBE_LARGE in data.translate(_BEFORE_A_NUMBER) else _READ_SMALL
+    is_small = data.startswith(b"{") and _MAYBE_LARGE not in data.translate(_BEFORE_A_NUMBER)
+    return _READ_SMALL if is_small else _READ
 
 
-# A number follows a colon, comma, bracket, minus or white space; with those written as one sign and digits as another, a single look
-# at the bytes tells whether a number of 16 digits can be among them.
+# Within an object a number follows a colon, comma, bracket, minus or white space; with those written as one sign and digits as another,
+# a single look at the bytes tells whether a number of 16 digits can be among them.
 _BEFORE_A_NUMBER = bytes.maketrans(b":,[- \t\n\r0123456789", b":" * 8 + b"0" * 10)
 _MAYBE_LARGE = b":" + b"0" * 16

@@ -108,6 +108,8 @@ def test_quick_and_strict_reading_take_the_same_bytes(body: str, seq: str) -> No
 
 
 @given(VALUES.map(str.encode))
+@example(b"9" * 17)
+@example(b'{"a":[1,9007199254740992]}')
 @settings(max_examples=600)
 def test_both_readers_read_the_same_value_wherever_the_quick_one_is_used(data: bytes) -> None:
     if facts._reader_of(data) is not facts._READ_SMALL:
