@@ -25,7 +25,7 @@ from nahuo.sim.nodes.printers import Paper, SimPrinters
 from nahuo.sim.nodes.server import ServerNode
 from nahuo.sim.seams import PIN
 from nahuo.sim.world import MINUTE_MS, Broken, PowerCut, World
-from sync_core.errors import AlreadyOpenError, DiskFullError, RefusedError, RetryableError
+from sync_core.errors import AlreadyOpenError, CorruptError, DiskFullError, RefusedError, RetryableError
 from trade.projections import MARKET_DAY
 
 Answer = TypeVar("Answer")
@@ -156,7 +156,10 @@ class DeviceProcess:
             self.world.sometimes("crash_device_booting")
             self.crash()
             return
-        except sqlite3.OperationalError:
+        except (sqlite3.OperationalError, CorruptError) as error:
+            if isinstance(error, CorruptError) and "disk I/O error" not in str(error.__cause__):
+                raise
+            # A write that failed while it opened: the file is as it was, and the next start finds it whole.
             self.world.sometimes("disk_error_at_boot")
             self.crash()
             return
