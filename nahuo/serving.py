@@ -9,9 +9,12 @@ server/socket_protocol.py.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import signal
 import socket
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -22,8 +25,9 @@ from server.app import ServerSettings, create_app
 from server.installation import KEY
 from server.socket_protocol import PROTOCOLS
 from sync_core import limits
-from sync_core.errors import RefusedError
+from sync_core.errors import AlreadyOpenError, RefusedError
 
+LOCK: Final = "server.lock"
 STOP_SECONDS: Final = 5
 KEEP_ALIVE_SECONDS: Final = 20
 BACKLOG: Final = 512
@@ -37,6 +41,7 @@ def serve_folder(data: Path, *, host: str, port: int, database: str | None, embe
 
     Raises:
         RefusedError: `nahuo init` did not make the folder, or the port is taken.
+        AlreadyOpenError: another process serves the folder.
         NahuoError: the data cannot be opened.
     """
     if not (data / KEY).is_file():
@@ -45,7 +50,7 @@ def serve_folder(data: Path, *, host: str, port: int, database: str | None, embe
         )
     app = create_app(ServerSettings(data=data, database=database, embedders=embedders))
     sys.setswitchinterval(SWITCH_SECONDS)
-    with _listen(host, port) as listener:
+    with _listen(host, port) as listener, _alone(data):
         asyncio.run(_serve(app, listener))
 
 
@@ -77,6 +82,17 @@ async def _serve(app: FastAPI, listener: socket.socket) -> None:
         # The socket listens already: a request that comes before uvicorn has started waits in its backlog.
         print(f"server ready http://{host}:{port}", flush=True)
         await server._serve([listener])
+
+
+@contextmanager
+def _alone(data: Path) -> Iterator[None]:
+    """Hold the folder: a second server on it would be a second writer and sign under the same number. The lock ends with the process."""
+    with open(data / LOCK, "wb") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise AlreadyOpenError(f"{data} is served by another process: stop that one first") from error
+        yield
 
 
 def _listen(host: str, port: int) -> socket.socket:
