@@ -175,7 +175,7 @@ def _check_states(conn: sqlite3.Connection, documents: Mapping[str, list[_Row]],
     stored = {(d, s): text for d, s, text in conn.execute("SELECT document, subject, state FROM state")}
     seen: set[tuple[str, str]] = set()
     for document, rows in documents.items():
-        for subject, facts in _facts_by_subject(rows).items():
+        for subject, facts in _facts_by_subject(document, rows).items():
             key = (document, subject)
             seen.add(key)
             if key in waiting:
@@ -187,18 +187,20 @@ def _check_states(conn: sqlite3.Connection, documents: Mapping[str, list[_Row]],
     return check
 
 
-def _facts_by_subject(rows: list[_Row]) -> dict[str, list[PlacedFact]]:
+def _facts_by_subject(document: str, rows: list[_Row]) -> dict[str, list[PlacedFact]]:
     opening = [
         fact
         for row in sorted(rows, key=lambda row: (row.envelope.device, row.envelope.seq))
         if is_server(row.envelope.device)
-        for fact in place(row.envelope, basis={}, admission=admission_of(row.envelope.device, {}))
+        for fact in place(row.envelope, document=document, basis={}, admission=admission_of(row.envelope.device, {}))
         if fact.kind in ENGINE_KINDS and "document" in fact.subjects
     ]
     admissions = read_admissions(opening)
     subjects: dict[str, list[PlacedFact]] = defaultdict(list)
     for row in rows:
-        for fact in place(row.envelope, basis=row.basis, admission=admission_of(row.envelope.device, admissions)):
+        for fact in place(
+            row.envelope, document=document, basis=row.basis, admission=admission_of(row.envelope.device, admissions)
+        ):
             for subject in dict.fromkeys(fact.subjects):
                 subjects[subject].append(fact)
     return subjects

@@ -23,6 +23,9 @@ from sync_core import limits
 from sync_core.errors import RefusedError
 from sync_core.facts import DOCUMENT_WRITER, Fact, canonical_json
 
+LATE_WORK_MS: Final = 100 * 24 * 60 * 60 * 1000
+"""How long ago a document may have ended in which a restored device still says again what it had not delivered."""
+
 CELLS: Final = tuple(f"{row}{column:02d}" for row in "ABCDEFGH" for column in range(1, 21))
 """A new terminal's wall until `device.cells` says otherwise: 160 cells."""
 
@@ -92,7 +95,7 @@ def enrol(b: Batch, command: c.DeviceEnrol) -> dict[str, Any]:
     ]
     if row.role == "warehouse":
         _open_wall(b, number, row.warehouse)
-        documents.append(warehouse_document(row.warehouse))
+        documents.append(b.newest(warehouse_document(row.warehouse)))
     elif row.role == "picker":
         for document in documents:
             b.admit(document, number, "picker")
@@ -103,8 +106,8 @@ def enrol(b: Batch, command: c.DeviceEnrol) -> dict[str, Any]:
 def renumber(b: Batch, command: c.DeviceRenumber) -> dict[str, Any]:
     """Give a restored or copied device another number; its old one may say nothing new, what it said stays.
 
-    In every open document of the old number the new one speaks in the same role and continues it, so that work said again
-    under its old ids counts once (design section 4).
+    In every document of the old number that is open, or ended lately, the new one speaks in the same role and continues it, so that
+    work said again under its old ids counts once (design section 4).
 
     Raises:
         RefusedError: `device.unknown`, `device.revoked`, `enrol.numbers`.
@@ -136,12 +139,13 @@ def renumber(b: Batch, command: c.DeviceRenumber) -> dict[str, Any]:
     spoke = b.conn.execute(
         select(w.document, w.role, w.continues)
         .join(s.document, d.name == w.document)
-        .where(w.device == command.device, w.role != "", d.closed_ms.is_(None))
+        .where(w.device == command.device, w.role != "")
+        .where(d.closed_ms.is_(None) | (d.closed_ms >= b.now_ms - LATE_WORK_MS))
     ).all()
     for row in spoke:
         continues = sorted({command.device, *json.loads(row.continues)})
         body = {"device": number, "role": row.role, "continues": continues}
-        b.say(row.document, Fact(kind=DOCUMENT_WRITER, subjects=("document",), body=body))
+        b.say_here(row.document, Fact(kind=DOCUMENT_WRITER, subjects=("document",), body=body))
     b.conn.execute(
         st.task.update()
         .where(st.task.c.device == command.device)
@@ -238,7 +242,7 @@ def _told(b: Batch, number: int) -> dict[str, Any]:
     return {
         "number": number, "role": device.role, "organisation": device.organisation, "name": device.name,
         "server_number": b.server.number, "server_key": b.server.signer.public_key.hex(),
-        "certificate": json.loads(device.certificate), "documents": [device_document(number), *json.loads(device.documents)],
+        "certificate": json.loads(device.certificate), "documents": [b.newest(device_document(number)), *json.loads(device.documents)],
         "people": json.loads(device.people),
     }  # fmt: skip
 

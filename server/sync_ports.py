@@ -15,6 +15,7 @@ from server.sync_endpoint import Peer, SyncPorts
 from server.tokens import read_token
 from server.writer import Writer
 from sync_core.hub import Hub
+from sync_core.lines import line_of
 from sync_core.session import READ_ONLY, READ_WRITE
 from trade.kinds import SCHEMA, SCHEMA_MIN
 
@@ -87,6 +88,10 @@ class SyncDesk:
             return None
         own, _, rest = document.rpartition("/")
         if document in known.documents or (own == f"device/{device}" and rest.isascii() and rest.isdigit()):
+            return READ_WRITE
+        # Another document of a line it has: it may have learned of the successor before a server that was restored since.
+        line = line_of(document)
+        if line is not None and any(line_of(name) == line for name in known.documents):
             return READ_WRITE
         # A document that ended, or was taken from the device: it may still deliver what it wrote there.
         with self._store.reading() as conn:

@@ -15,6 +15,7 @@ from typing import Any, NewType
 
 from sync_core import limits
 from sync_core.errors import MalformedError
+from sync_core.lines import seq_in_line
 
 DeviceNumber = NewType("DeviceNumber", int)
 
@@ -27,7 +28,8 @@ SERVER = "server"
 """The role of every number in `limits.SERVER_NUMBERS`."""
 
 DOCUMENT_OPENED = "document.opened"
-"""Server, first fact of a document: `{"writers": {"<number>": "<role>"}}`."""
+"""Server, first fact of a document: `{"writers": {"<number>": "<role>"}, "opening"?: seq}`. A successor's `opening` is the seq of its
+author's envelope up to which everything was carried in: a replica works in it when it has that much."""
 DOCUMENT_WRITER = "document.writer"
 """Server: `{"device": number, "role": role}`, lets a device speak in this document in that role."""
 DOCUMENT_CLOSED = "document.closed"
@@ -111,7 +113,7 @@ def is_server(device: int) -> bool:
 
 
 def fact_id(device: int, seq: int, index: int) -> str:
-    """`device.seq.index`, the id of a fact."""
+    """`device.seq.index`, the id of a fact; `seq` counts on through the document's line (`lines.seq_in_line`)."""
     return f"{device}.{seq}.{index}"
 
 
@@ -151,15 +153,18 @@ def read_admissions(facts: Iterable[PlacedFact]) -> dict[int, Admission]:
     return admitted
 
 
-def place(envelope: Envelope, *, basis: Mapping[int, int], admission: Admission) -> tuple[PlacedFact, ...]:
+def place(
+    envelope: Envelope, *, document: str, basis: Mapping[int, int], admission: Admission
+) -> tuple[PlacedFact, ...]:
     """Return the facts of an envelope as folds see them; `basis` is the whole one, `admission` the writer's in this document.
 
     Only the server carries; only a number that the server lets continue another may speak under that one's ids. Anything else is
     placed under its own id without a role, so that it is void and suppresses nobody's fact.
     """
     placed = []
+    said_seq = seq_in_line(document, envelope.seq)
     for index, fact in enumerate(envelope.facts):
-        own_id = fact_id(envelope.device, envelope.seq, index)
+        own_id = fact_id(envelope.device, said_seq, index)
         said_id, device, person, at_ms, role = own_id, envelope.device, envelope.person, envelope.at_ms, admission.role
         if fact.carried is not None:
             if is_server(envelope.device):

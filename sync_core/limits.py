@@ -48,6 +48,18 @@ UPDATES_IN_FLIGHT_MAX: Final = 8
 SEND_BUFFER_BYTES_MAX: Final = 1024 * 1024
 """A reader that has more than this unsent waits with its cursor; nothing is queued for it."""
 
+DOCUMENT_ENVELOPES_MAX: Final = 20_000
+"""A document that has grown by so many, and by as many as it opened with, ends before its day does: 20,000 of 500 bytes are 10 MB,
+40 updates and one or two seconds for a device that reads it from its beginning."""
+
+DOCUMENT_ENDS_AFTER: Final = {"warehouse": 1, "device": 8, "market": 64}
+"""Envelopes since its opening after which a document ends at the daily close, by kind. A warehouse's does every day. A scope has about
+600 bytes and each replaces the one before: 8 are 5 KB. A directory of 2,000 stalls is 800 KB to open anew, an answer 300 bytes: it ends
+when it has grown by 64, and by as many as it opened with, so that what it costs to open is never more than what was said."""
+
+FORGOTTEN_KEPT: Final = 300
+"""Names a replica remembers of documents that left it, so that none is begun anew: a line's newest, a season of routes. 300 of 30 bytes."""
+
 DOCUMENTS_PER_CONNECTION_MAX: Final = 200
 UNDECIDED_FRAMES_MAX: Final = 100
 ASKS_BURST: Final = 500

@@ -40,6 +40,7 @@ from sync_core.files import write_durably
 from sync_core.fold import Trade
 from sync_core.gate import Refusal, Run
 from sync_core.identity import Signer, Verifier
+from sync_core.lines import line_of, number_in_line, seq_in_line
 from sync_core.replica_schema import migrate
 from sync_core.replica_store import NEWEST, ReplicaStore
 from sync_core.storage import plain_error
@@ -201,14 +202,14 @@ class Replica(ReplicaStore):
                         body={
                             k: renamed.get(f"{document} {v}", v) if isinstance(v, str) else v for k, v in f.body.items()
                         },
-                        origin=f.origin or (None if is_own_history else fact_id(said.device, said.seq, i)),
+                        origin=f.origin or (None if is_own_history else fact_id(said.device, seq_in_line(document, said.seq), i)),
                     )
                     for i, f in enumerate(said.facts)
                 ]
                 ids = self._say(conn, document, facts, person=said.person, at_ms=said.at_ms)
                 if is_own_history:
                     renamed |= {
-                        f"{document} {fact_id(said.device, said.seq, i)}": new
+                        f"{document} {fact_id(said.device, seq_in_line(document, said.seq), i)}": new
                         for i, (f, new) in enumerate(zip(said.facts, ids, strict=True))
                         if f.origin is None
                     }
@@ -230,10 +231,12 @@ class Replica(ReplicaStore):
         When this returns, the action is on the disk; when it raises, nothing of it is.
 
         Raises:
-            RefusedError: the device has no number or key, or is a copy that must be renumbered first.
+            RefusedError: the device has no number or key, or is a copy that must be renumbered first, or the document was forgotten.
             DiskError: nothing was recorded.
             MalformedError: a fact breaks a limit.
         """
+        if self.is_gone(document):
+            raise RefusedError("document.gone", document)
         if self.is_copy:
             raise RefusedError(
                 "replica.copy", "this is a restored or copied device: connect it once, it will get a number of its own"
@@ -267,7 +270,7 @@ class Replica(ReplicaStore):
         dirty = self._store(conn, document, [(envelope, stored, gate.digest_of(stored))], before)
         self._fold(conn, document, dirty)
         conn.execute("UPDATE writer SET folded = seq WHERE document = ? AND device = ?", (document, number))
-        return tuple(fact_id(number, envelope.seq, index) for index in range(len(facts)))
+        return tuple(fact_id(number, seq_in_line(document, envelope.seq), index) for index in range(len(facts)))
 
     def next_serial(self) -> int:
         """Return the device's next piece serial (1, 2, 3…); call it inside the transaction that uses it."""
@@ -284,6 +287,8 @@ class Replica(ReplicaStore):
 
         The shape was checked by the gate. Other devices' signatures are the hub's to check, the server's are checked here.
         """
+        if self.is_gone(document):
+            return Admitted(heads={}, fresh=0, refusals=())
         refusals: list[Refusal] = []
         fresh = 0
         heads: dict[int, int] = {}
@@ -404,7 +409,9 @@ class Replica(ReplicaStore):
     def hub_is_ahead(self, document: str, vector: Mapping[int, int]) -> bool:
         """True when the hub holds envelopes under our own number that we never said: we are a copy, or an old one."""
         number = self.number
-        return number is not None and vector.get(number, 0) > self._head(document, number)[0].seq
+        if number is None or self.is_gone(document):
+            return False
+        return vector.get(number, 0) > self._head(document, number)[0].seq
 
     def _refused_from(self, document: str, number: int) -> int:
         """Return the first seq of ours that the hub refused for good; the hub's vector may cover it with another's envelope (a fork)."""
@@ -433,6 +440,51 @@ class Replica(ReplicaStore):
                     "UPDATE writer SET acked = min(acked, ?) WHERE document = ? AND device = ?",
                     (self._refused_from(document, number) - 1, document, number),
                 )
+
+    # --- forgetting -------------------------------------------------------------------------------------------------------
+
+    def forget(self, document: str) -> bool:
+        """Delete a document that ended, with all its rows, in one transaction; False while the hub still lacks something of ours there.
+
+        It never comes back: a chain that is not here any more cannot be continued.
+        """
+        with self.transaction() as conn:
+            salvaged = conn.execute("SELECT 1 FROM saved WHERE document = ? LIMIT 1", (document,)).fetchone()
+            if document in self.owing() or salvaged is not None:
+                return False
+            for table in ("envelope", "fact", "state", "writer", "unfolded", "refusal", "set_aside"):
+                conn.execute(f"DELETE FROM {table} WHERE document = ?", (document,))
+            self._admissions.pop(document, None)
+            conn.execute("INSERT OR IGNORE INTO gone (document) VALUES (?)", (document,))
+            self._prune_gone(conn, document)
+            self._changed.add(document)
+        return True
+
+    def is_gone(self, document: str) -> bool:
+        """True when a document was here and was forgotten; of a line, also when a later one was."""
+        if self.conn.execute("SELECT 1 FROM writer WHERE document = ? LIMIT 1", (document,)).fetchone() is not None:
+            return False
+        line = line_of(document)
+        if line is None:
+            return self.conn.execute("SELECT 1 FROM gone WHERE document = ?", (document,)).fetchone() is not None
+        rows = self.conn.execute(
+            "SELECT document FROM gone WHERE document >= ? AND document < ?", (f"{line}/", f"{line}0")
+        )
+        return any(line_of(name) == line and number_in_line(name) >= number_in_line(document) for (name,) in rows)
+
+    def _prune_gone(self, conn: sqlite3.Connection, document: str) -> None:
+        """Of a line the newest says it all; of others the last few hundred: their names are days of long ago."""
+        line = line_of(document)
+        if line is not None:
+            rows = conn.execute(
+                "SELECT document FROM gone WHERE document >= ? AND document < ?", (f"{line}/", f"{line}0")
+            )
+            names = [name for (name,) in rows if line_of(name) == line]
+            newest = max(names, key=number_in_line)
+            conn.executemany("DELETE FROM gone WHERE document = ?", [(name,) for name in names if name != newest])
+        conn.execute(
+            "DELETE FROM gone WHERE n NOT IN (SELECT n FROM gone ORDER BY n DESC LIMIT ?)", (limits.FORGOTTEN_KEPT,)
+        )
 
     # --- reading ----------------------------------------------------------------------------------------------------------
 

@@ -36,6 +36,9 @@ MIGRATIONS: tuple[str, ...] = (
     """
     CREATE TABLE saved (n INTEGER PRIMARY KEY, document TEXT NOT NULL, stored BLOB NOT NULL, UNIQUE (document, stored)) STRICT;
     """,
+    """
+    CREATE TABLE gone (n INTEGER PRIMARY KEY, document TEXT NOT NULL UNIQUE) STRICT;
+    """,
 )
 
 

@@ -200,6 +200,14 @@ class ReplicaStore:
         """Return the names of all documents this replica holds."""
         return [row[0] for row in self.conn.execute("SELECT DISTINCT document FROM writer ORDER BY document")]
 
+    def is_whole(self, document: str) -> bool:
+        """True when all that a document opened with is here and folded: before that nobody works in it."""
+        state = self.state("document", document)
+        if state is None:
+            return False
+        folded = dict(self.conn.execute("SELECT device, folded FROM writer WHERE document = ?", (document,)))
+        return all(folded.get(int(writer), 0) >= seq for writer, seq in state.get("opening", {}).items())
+
     def facts_about(self, document: str, subject: str) -> list[PlacedFact]:
         """Return all facts a document holds about a subject, voids included, in order of arrival."""
         return self._facts_about(self.conn, document, subject)
@@ -320,7 +328,11 @@ class ReplicaStore:
         ):
             envelope = decode_payload(stored[gate.HEADER_BYTES :])
             basis = {int(k): v for k, v in json.loads(text).items()}
-            placed.append(place(envelope, basis=basis, admission=admission_of(envelope.device, admissions))[index])
+            placed.append(
+                place(envelope, document=document, basis=basis, admission=admission_of(envelope.device, admissions))[
+                    index
+                ]
+            )
         return placed
 
     def _admissions_of(self, conn: sqlite3.Connection, document: str) -> Mapping[int, Admission]:
@@ -333,7 +345,9 @@ class ReplicaStore:
                 (document,),
             ):
                 envelope = decode_payload(stored[gate.HEADER_BYTES :])
-                facts.append(place(envelope, basis={}, admission=admission_of(envelope.device, {}))[index])
+                facts.append(
+                    place(envelope, document=document, basis={}, admission=admission_of(envelope.device, {}))[index]
+                )
             admissions = self._admissions[document] = read_admissions(facts)
         return admissions
 

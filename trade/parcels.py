@@ -205,7 +205,7 @@ def view_order(order: str, state: State, tasks: Mapping[str, State], pieces: Map
     for want, attempts in by_want.items():
         known = [tasks[task] for task in sorted(attempts, key=attempt_of) if task in tasks]
         code = _serving(want, known, pieces)
-        if code is not None or _still_wanted(known):
+        if code is not None or still_wanted(known):
             serving[want] = code
     arrived = frozenset(want for want, code in serving.items() if code is not None and _in_house(pieces.get(code)))
     closed, refund = bool(state.get("closed")), bool(state.get("refund_open"))
@@ -260,7 +260,7 @@ def _lost(task: State, piece: State | None) -> bool:
     return drawn is not None and piece is not None and any(loss["fact"] == drawn["fact"] for loss in piece["losses"])
 
 
-def _still_wanted(attempts: Sequence[State]) -> bool:
+def still_wanted(attempts: Sequence[State]) -> bool:
     """True while the newest attempt is not withdrawn for good; an answered or bounced one still waits for its decision (E5)."""
     if not attempts:
         return False

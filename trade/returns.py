@@ -123,12 +123,17 @@ def fold_device(facts: Sequence[PlacedFact]) -> State:
 
 
 def fold_document(facts: Sequence[PlacedFact]) -> State:
-    """Return who may write in a document, and whether it has ended; the engine's own facts, which have no kind here."""
-    state: State = {"writers": {}, "closed": False, "successor": None}
+    """Return who may write in a document, how far its opening reaches ({writer: seq}), and whether it has ended, from the engine's own
+    facts, which have no kind here.
+    """
+    state: State = {"writers": {}, "opening": {}, "closed": False, "successor": None}
     for fact in facts:
         match fact.kind, fact.body:
-            case (kind, {"writers": dict(writers)}) if kind == DOCUMENT_OPENED:
+            case (kind, {"writers": dict(writers)} as body) if kind == DOCUMENT_OPENED:
                 state["writers"].update({str(device): str(role) for device, role in writers.items()})
+                opening = body.get("opening")
+                if isinstance(opening, int) and not isinstance(opening, bool):
+                    state["opening"][str(fact.writer)] = opening
             case (kind, {"device": int(device), "role": str(role)}) if kind == DOCUMENT_WRITER:
                 state["writers"][str(device)] = role
             case (kind, body) if kind == DOCUMENT_CLOSED:

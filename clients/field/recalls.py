@@ -20,6 +20,9 @@ from sync_core.errors import RefusedError
 from trade import kinds
 from trade.calendar import MarketCalendar, add_days, day_starts_ms
 
+PRICES_KEPT: Final = 300
+"""Usual prices a phone remembers, by stall and style: some days' work. 300 rows of 60 bytes."""
+
 _SYSTEM: Final = "device"
 """Who says what the phone says by itself."""
 
@@ -39,6 +42,7 @@ class Watch:
         self._node = node
         self._calendar = calendar
         self._offered_ms: dict[str, int] = {}
+        node.before_forgetting.append(_forget_receipts)
 
     def shown(self, tasks: Iterable[Task]) -> None:
         """Note what a page shows now: a task offered for buying, or a task under the red band."""
@@ -115,3 +119,16 @@ class Watch:
             with self._node.replica.transaction():
                 self._node.replica.set_setting("late_tasks", late)
             self._node.version += 1
+
+
+def _forget_receipts(conn: sqlite3.Connection, document: str) -> None:
+    """A route leaves: so do the receipts of the tasks that no other document here speaks of, and usual prices of long ago."""
+    conn.execute(
+        "DELETE FROM task_receipt WHERE 'task:' || task NOT IN (SELECT subject FROM state WHERE kind = 'task' AND document <> ?)",
+        (document,),
+    )
+    conn.execute(
+        "DELETE FROM setting WHERE name LIKE 'price:%' AND rowid NOT IN"
+        " (SELECT rowid FROM setting WHERE name LIKE 'price:%' ORDER BY rowid DESC LIMIT ?)",
+        (PRICES_KEPT,),
+    )

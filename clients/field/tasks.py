@@ -167,7 +167,12 @@ def _key(texts: tuple[str, ...]) -> SearchKey:
 
 def stall_names(node: Node) -> dict[str, str]:
     """Return {stall id: the name in the directory}."""
-    return {subject: str(state.get("name") or "") for _, subject, state in node.replica.states("stall")}
+    return {
+        subject: str(state["name"] or "")
+        for document in node.documents("market")
+        for _, subject, state in node.replica.states("stall", document)
+        if state["listed"]
+    }
 
 
 def here_now(node: Node) -> StallPlace | None:

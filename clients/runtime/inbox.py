@@ -14,11 +14,17 @@ from trade import inbox as trade_inbox
 from trade.ids import bare_id
 
 COUNT_MS: Final = 2_000
+KEPT_MAX: Final = 500
+"""Unread entries whose document left: more than anybody reads; the server's own list has them all."""
 
 
 def prepare_inbox(conn: sqlite3.Connection) -> None:
     """Make the table of entries a person has read."""
     conn.execute("CREATE TABLE IF NOT EXISTS inbox_seen (entry TEXT PRIMARY KEY, at_ms INTEGER NOT NULL) STRICT")
+    conn.execute(
+        "CREATE TABLE IF NOT EXISTS inbox_kept (entry TEXT PRIMARY KEY, zh TEXT NOT NULL, en TEXT NOT NULL, about TEXT NOT NULL,"
+        " at_ms INTEGER NOT NULL) STRICT"
+    )
 
 
 class Inbox:
@@ -31,6 +37,7 @@ class Inbox:
         self._counted = -1
         self._count = 0
         self._counted_ms = 0
+        node.before_forgetting.append(self._keep_unread)
 
     def entries(self) -> list[Entry]:
         """Return all entries as they are now."""
@@ -47,10 +54,34 @@ class Inbox:
 
     def seen(self, entry: str) -> None:
         """Note that a person has read an entry; it stays readable."""
-        self._node.replica.conn.execute(
-            "INSERT OR IGNORE INTO inbox_seen (entry, at_ms) VALUES (?, ?)", (entry, self._node.clock.wall_ms())
-        )
+        conn = self._node.replica.conn
+        if conn.execute("DELETE FROM inbox_kept WHERE entry = ?", (entry,)).rowcount == 0:
+            conn.execute(
+                "INSERT OR IGNORE INTO inbox_seen (entry, at_ms) VALUES (?, ?)", (entry, self._node.clock.wall_ms())
+            )
         self._counted = -1
+
+    def _keep_unread(self, conn: sqlite3.Connection, document: str) -> None:
+        """A document leaves: what nobody has read of it stays until somebody has, and marks of what was read leave with it."""
+        replica, number = self._node.replica, self._node.replica.number
+        states = [(subject, state) for kind in self._kinds for _, subject, state in replica.states(kind, document)]
+        others = [(x, state) for kind in self._kinds for d, x, state in replica.states(kind) if d != document]
+        still = {_mark(entry) for entry in trade_inbox.inbox(others, number)}
+        seen = {row[0] for row in conn.execute("SELECT entry FROM inbox_seen")}
+        for entry in trade_inbox.inbox(states, number):
+            if _is_told(entry) and _mark(entry) not in seen | still:
+                conn.execute(
+                    "INSERT OR IGNORE INTO inbox_kept VALUES (?, ?, ?, ?, ?)",
+                    (_mark(entry), entry.zh, entry.en, bare_id(entry.subject), entry.at_ms),
+                )
+        gone = [(mark,) for mark in seen - still if not mark.startswith("refusal/")]
+        conn.executemany("DELETE FROM inbox_seen WHERE entry = ?", gone)
+        refused = "SELECT 'refusal/' || n FROM refusal WHERE document <> ?"
+        conn.execute(f"DELETE FROM inbox_seen WHERE entry LIKE 'refusal/%' AND entry NOT IN ({refused})", (document,))
+        conn.execute(
+            "DELETE FROM inbox_kept WHERE entry NOT IN (SELECT entry FROM inbox_kept ORDER BY at_ms DESC LIMIT ?)",
+            (KEPT_MAX,),
+        )
 
     def _note(self, found: Sequence[Entry]) -> None:
         self._count = sum(1 for entry in found if not entry.seen)
@@ -62,36 +93,46 @@ def _read(node: Node, language: Language, kinds: Sequence[str]) -> list[Entry]:
     conn = node.replica.conn
     seen = {row[0] for row in conn.execute("SELECT entry FROM inbox_seen")}
     states = [(subject, state) for kind in kinds for _, subject, state in node.replica.states(kind)]
-    found = []
+    found: dict[str, Entry] = {}
     for entry in trade_inbox.inbox(states, node.replica.number):
-        # A second look at one's own scan was told on the spot, by colour and sound.
-        if entry.code in ("scan.already_in", "parcel.already_shipped"):
+        if not _is_told(entry):
             continue
-        mark = f"{entry.fact}/{entry.code}"
-        found.append(
-            Entry(
-                id=mark,
-                title=say(language, "inbox.did_not_win"),
-                words=entry.en if language == "en" else entry.zh,
-                todo=say(language, "inbox.provisional") if entry.provisional else "",
-                about=bare_id(entry.subject),
-                at_ms=entry.at_ms,
-                seen=mark in seen,
-            )
+        mark = _mark(entry)
+        # A document and its successor tell the same for a while.
+        found[mark] = Entry(
+            id=mark,
+            title=say(language, "inbox.did_not_win"),
+            words=entry.en if language == "en" else entry.zh,
+            todo=say(language, "inbox.provisional") if entry.provisional else "",
+            about=bare_id(entry.subject),
+            at_ms=entry.at_ms,
+            seen=mark in seen,
         )
+    for mark, zh, en, about, at_ms in conn.execute("SELECT entry, zh, en, about, at_ms FROM inbox_kept"):
+        words = en if language == "en" else zh
+        title = say(language, "inbox.did_not_win")
+        kept = Entry(id=mark, title=title, words=words, todo="", about=about, at_ms=at_ms, seen=False)
+        found.setdefault(mark, kept)
     for n, document, device, seq, code, detail in conn.execute(
         "SELECT n, document, device, seq, code, detail FROM refusal ORDER BY n DESC LIMIT 200"
     ):
         mark = f"refusal/{n}"
-        found.append(
-            Entry(
-                id=mark,
-                title=say(language, "inbox.refused"),
-                words=detail,
-                todo=say(language, "inbox.tell_platform"),
-                about=f"{document} {device}.{seq} {code}",
-                at_ms=node.clock.wall_ms(),
-                seen=mark in seen,
-            )
+        found[mark] = Entry(
+            id=mark,
+            title=say(language, "inbox.refused"),
+            words=detail,
+            todo=say(language, "inbox.tell_platform"),
+            about=f"{document} {device}.{seq} {code}",
+            at_ms=node.clock.wall_ms(),
+            seen=mark in seen,
         )
-    return sorted(found, key=lambda entry: (entry.seen, -entry.at_ms))
+    return sorted(found.values(), key=lambda entry: (entry.seen, -entry.at_ms))
+
+
+def _mark(entry: trade_inbox.Entry) -> str:
+    return f"{entry.fact}/{entry.code}"
+
+
+def _is_told(entry: trade_inbox.Entry) -> bool:
+    """A second look at one's own scan was told on the spot, by colour and sound."""
+    return entry.code not in ("scan.already_in", "parcel.already_shipped")

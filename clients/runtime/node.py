@@ -24,6 +24,7 @@ from clients.runtime.repair import DAMAGE
 from clients.runtime.sign_in import SignedIn, SignIn
 from sync_core.errors import DiskError, DiskFullError, RefusedError
 from sync_core.facts import Fact
+from sync_core.lines import line_of, number_in_line
 from sync_core.replica import Replica, Waiting
 from trade.carry import document_kind
 
@@ -90,6 +91,9 @@ class Node:
         """How many entries wait for a person, set by the screens that list them."""
         self.after_change: list[Callable[[], None]] = []
         """What looks at the replica after it changed: background work that decides by itself whether to act."""
+        self.after_change.append(self._forget_ended)
+        self.before_forgetting: list[Callable[[sqlite3.Connection, str], None]] = []
+        """What saves, in the same transaction, what a person must still see of a document before it leaves."""
         self.background: list[Callable[[], Coroutine[Any, Any, None]]] = []
         """What runs beside link and printers until the node stops."""
         self._disk_full = False
@@ -118,11 +122,24 @@ class Node:
         """Return what the server says this device may do: the last `device.scope`, or what it said at the enrolment."""
         if self.replica.number is None:
             return {}
-        state = self.replica.state(f"device:{self.replica.number}")
-        if state and state.get("documents") is not None:
+        state = self._said_scope()
+        if state is not None:
             return state
         certificate = self.replica.setting("certificate", {})
         return certificate if isinstance(certificate, dict) else {}
+
+    def _said_scope(self) -> State | None:
+        """Return the last `device.scope` of the newest own document that has one."""
+        for document in reversed(self._own_documents()):
+            state = self.replica.state(f"device:{self.replica.number}", document)
+            if state and state.get("documents") is not None:
+                return state
+        return None
+
+    def _own_documents(self) -> list[str]:
+        """Return the device's own documents that are here, oldest first."""
+        own = f"device/{self.replica.number}"
+        return sorted((name for name in self.replica.documents() if line_of(name) == own), key=number_in_line)
 
     def people(self) -> list[State]:
         """Return who may sign in."""
@@ -130,20 +147,58 @@ class Node:
 
     def documents(self, kind: str) -> list[str]:
         """Return the documents of a kind (route, trip, warehouse, market) that this device works in now, oldest first."""
-        held = set(self.replica.documents())
-        named = self.scope().get("documents") or []
-        return [name for name in named if name in held and document_kind(name) == kind]
+        held = self.replica.documents()
+        named = [name for name in self.scope().get("documents") or [] if document_kind(name) == kind]
+        return list(dict.fromkeys(found for name in named if (found := self._workable(name, held)) is not None))
+
+    def _workable(self, name: str, held: Sequence[str]) -> str | None:
+        """Return the document to work in where the scope says `name`: its predecessor until all that it opened with is here."""
+        line = line_of(name)
+        if line is None:
+            return name if name in held else None
+        same = sorted((other for other in held if line_of(other) == line), key=number_in_line, reverse=True)
+        return next((other for other in same if self.replica.is_whole(other)), None)
 
     def wanted_documents(self) -> list[str]:
         """Return the names of all documents the device syncs now: its own first, those its scope names, those it still owes work of.
 
-        A document that ended or was taken away leaves the scope; what was written there offline is delivered all the same.
+        A document that ended or was taken away leaves the scope; what was written there offline is delivered all the same. The device's
+        own document names its successor itself.
         """
         scope = self.scope()
-        own = [name for name in scope.get("device_documents") or [] if isinstance(name, str)]
+        own = self._own_documents()[-1:]
         if not own and self.replica.number is not None:
-            own = [f"device/{self.replica.number}/1"]
-        return list(dict.fromkeys([*own, *(scope.get("documents") or []), *self.replica.owing()]))
+            # After the enrolment, or the new number: what the server told then.
+            told = [name for name in scope.get("documents") or [] if line_of(name) == f"device/{self.replica.number}"]
+            own = told or [f"device/{self.replica.number}/1"]
+        for name in list(own):
+            successor = (self.replica.state("document", name) or {}).get("successor")
+            own += [successor] if isinstance(successor, str) else []
+        wanted = dict.fromkeys([*own, *(scope.get("documents") or []), *self.replica.owing()])
+        return [name for name in wanted if not self.replica.is_gone(name)]
+
+    def tidy(self) -> list[str]:
+        """Forget the documents that ended, or were taken away, and in which nothing of ours is owed; returns their names.
+
+        Of a line the old one stays until its successor is wholly here; and nothing is forgotten before the server said what to sync.
+        """
+        if self._said_scope() is None:
+            return []
+        wanted = self.wanted_documents()
+        leaving = []
+        for document in self.replica.documents():
+            line, number = line_of(document), number_in_line(document)
+            later = [
+                name for name in wanted if line is not None and line_of(name) == line and number_in_line(name) > number
+            ]
+            if document not in wanted and (not later or any(self.replica.is_whole(name) for name in later)):
+                leaving.append(document)
+        for document in leaving:
+            with self.replica.transaction() as conn:
+                for look in self.before_forgetting:
+                    look(conn, document)
+                self.replica.forget(document)
+        return leaving
 
     def actor(self) -> SignedIn:
         """Return who acts.
@@ -204,6 +259,9 @@ class Node:
             newer=self.replica.needs_update,
             damage=not self.replica.setting(DAMAGE, {"seen": True})["seen"],
         )
+
+    def _forget_ended(self) -> None:
+        self.tidy()
 
     # --- disk -------------------------------------------------------------------------------------------------------------
 

@@ -43,6 +43,10 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
     "sign_in.pin": ("密码（数字）", "PIN"),
     "sign_in.go": ("进入", "Enter"),
     "sign_in.out": ("退出登录", "Sign out"),
+    "document.gone": (
+        "这一单已经办完归档，本机不再改动",
+        "It is settled and put away: this device does not change it any more",
+    ),
     "sign_in.needed": ("请先登录", "Sign in first"),
     "sign_in.nobody": ("正在等平台告知谁能用这台设备，联网后自动出现。", "Waiting to hear who may use this device."),
     "sign_in.offline": (
@@ -259,6 +263,10 @@ ERRORS: Final[dict[str, tuple[str, str]]] = {
     "replica.copy": (
         "这是恢复或复制的设备：连一次网，会得到自己的号。",
         "A restored or copied device: connect it once.",
+    ),
+    "document.gone": (
+        "这一单已经办完归档，本机不再改动",
+        "It is settled and put away: this device does not change it any more",
     ),
     "sign_in.needed": ("请先登录", "Sign in first"),
     "sign_in.nobody": (

@@ -29,6 +29,7 @@ def build(node: Node) -> tuple[Frame, list[BaseRoute]]:
     with node.replica.transaction() as conn:
         receivers.prepare(conn)
         wall.prepare(conn)
+    node.before_forgetting.append(receivers.forget_keys)
 
     async def fetch() -> None:
         await receivers.keep_fetching(node)

@@ -47,7 +47,7 @@ def missing_keys(node: Node) -> list[str]:
     return [
         bare_id(row[0])
         for row in node.replica.conn.execute(
-            "SELECT subject FROM state WHERE kind = 'parcel' AND json_extract(state, '$.waybill') IS NOT NULL"
+            "SELECT DISTINCT subject FROM state WHERE kind = 'parcel' AND json_extract(state, '$.waybill') IS NOT NULL"
             " AND json_extract(state, '$.status') <> 'shipped'"
             " AND substr(subject, 8) NOT IN (SELECT parcel FROM parcel_key) ORDER BY subject LIMIT ?",
             (PARCELS_AT_ONCE,),
@@ -105,3 +105,11 @@ def forget_old(node: Node) -> None:
     if gone:
         with node.replica.transaction() as conn:
             conn.executemany("DELETE FROM parcel_key WHERE parcel = ?", gone)
+
+
+def forget_keys(conn: sqlite3.Connection, document: str) -> None:
+    """A document leaves: so do the keys of the parcels that no other document here speaks of."""
+    conn.execute(
+        "DELETE FROM parcel_key WHERE 'parcel:' || parcel NOT IN (SELECT subject FROM state WHERE kind = 'parcel' AND document <> ?)",
+        (document,),
+    )

@@ -95,7 +95,7 @@ def read_order(node: Node, order: str) -> Order:
 
 
 def read_orders(node: Node) -> list[Order]:
-    """Return all orders of the document; for lists."""
+    """Return all orders of the document; for lists. One of which only a return tells, long after it left, has no tasks here."""
     document = current_document(node)
     replica = node.replica
     tasks = {bare_id(subject): state for _, subject, state in replica.states("task", document)}
@@ -107,6 +107,8 @@ def read_orders(node: Node) -> list[Order]:
     orders = []
     for _, subject, state in replica.states("order", document):
         order = bare_id(subject)
+        if not state["tasks"] and order not in by_order:
+            continue
         own_tasks = {task: tasks[task] for task in state["tasks"] if task in tasks}
         own_pieces = dict(by_order.get(order, {}))
         for task in own_tasks.values():

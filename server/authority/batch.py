@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Row, Table, bindparam, func, select, update
 
 from server import schema as s
 from server import schema_trade as st
+from server.authority.line_reading import missing_stories, newest_of_line
 from server.authority.log_reading import Memory
 from server.authority.words import DISCREPANCIES, NOTICES
 from server.installation import Server
@@ -24,6 +25,7 @@ from server.settings import Settings, read_settings
 from server.store import Store
 from sync_core import limits
 from sync_core.facts import (
+    DOCUMENT_CLOSED,
     DOCUMENT_OPENED,
     DOCUMENT_WRITER,
     Envelope,
@@ -36,6 +38,7 @@ from sync_core.facts import (
 from sync_core.fold import Trade
 from sync_core.gate import Head, digest_of, empty_head, seal
 from sync_core.hub import LogRow
+from sync_core.lines import line_of, next_in_line
 from trade import kinds
 from trade.calendar import business_day
 from trade.carry import carry_targets, document_kind
@@ -60,6 +63,8 @@ class Batch:
     _ledger: Ledger | None = None
     _memory: Memory | None = None
     _settings: Settings | None = None
+    _newest: dict[str, str] = field(default_factory=dict)
+    _brought: set[tuple[str, str]] = field(default_factory=set)
     rescreen: set[str] = field(default_factory=set)
     """Merchants whose waiting orders may have the money now."""
 
@@ -110,10 +115,32 @@ class Batch:
 
     # --- saying ----------------------------------------------------------------------------------------------------------
 
+    def newest(self, document: str) -> str:
+        """Return the open document of a document's line: what is to be said goes there."""
+        line = line_of(document)
+        if line is None:
+            return document
+        if line not in self._newest:
+            self._newest[line] = newest_of_line(self.conn, document)
+        return self._newest[line]
+
+    def forget_newest(self, document: str) -> None:
+        """Look again which document of a line is open."""
+        self._newest.pop(line_of(document) or document, None)
+
+    def is_closed(self, document: str) -> bool:
+        """True when a document has ended: what is read there now came late."""
+        row = self.row(s.document, document)
+        return row is not None and row.closed_ms is not None
+
     def say(self, document: str | None, fact: Fact) -> None:
-        """Say a fact in a document at the end of this step; None says nothing."""
+        """Say a fact in the open document of a document's line at the end of this step; None says nothing."""
         if document is not None:
-            self._said.setdefault(document, []).append(fact)
+            self.say_here(self.newest(document), fact)
+
+    def say_here(self, document: str, fact: Fact) -> None:
+        """Say a fact in this very document, ended or not."""
+        self._said.setdefault(document, []).append(fact)
 
     def say_to(self, documents: Iterable[str | None], fact: Fact) -> None:
         """Say a fact in several documents, in each once."""
@@ -121,16 +148,20 @@ class Batch:
             self.say(document, fact)
 
     def carry_on(self, document: str, fact: PlacedFact) -> None:
-        """Write a device's fact, whole, into the other open documents that need it (`trade.carry`)."""
+        """Write a device's fact, whole, into the other open documents that need it (`trade.carry`), and a late one into the
+        successor of the document that it was said in."""
         targets = carry_targets(fact.kind)
-        if not targets:
-            return
-        for other in self.memory.documents_of(fact.subjects):
-            if other != document and document_kind(other) in targets:
+        here = self.newest(document)
+        speaking = self.memory.documents_of(fact.subjects) if targets else []
+        for other in dict.fromkeys(self.newest(name) for name in speaking):
+            if other not in (document, here) and document_kind(other) in targets and not self.is_closed(other):
                 self.say(other, carry(fact))
+        if here != document:
+            self.say(here, carry(fact))
 
     def open_document(self, name: str, *, owner: str, writers: Mapping[int, str]) -> None:
-        """Open a document, or admit further writers to it."""
+        """Open a document, or admit further writers to it, or to the open one of its line."""
+        name = self.newest(name)
         row = {"name": name, "kind": document_kind(name) or "", "owner": owner, "opened_ms": self.now_ms}
         if insert_once(self.conn, s.document, row):
             self._said[name] = [
@@ -144,8 +175,25 @@ class Batch:
         for number, role in writers.items():
             self.admit(name, number, role)
 
+    def open_successor(self, old: str, *, owner: str, writers: Mapping[int, str], facts: Sequence[Fact]) -> str:
+        """Close a document and open the next of its line with what is carried in; returns its name. All said before is written first."""
+        self.flush()
+        name = next_in_line(old)
+        self.add(s.document, name=name, kind=document_kind(name) or "", owner=owner, opened_ms=self.now_ms)
+        self._newest[line_of(name) or name] = name
+        named = {str(number): role for number, role in sorted(writers.items())}
+        opened = Fact(kind=DOCUMENT_OPENED, subjects=("document",), body={"writers": named, "opening": 1})
+        count = len(_split([opened, *facts]))
+        opened = Fact(kind=DOCUMENT_OPENED, subjects=("document",), body={"writers": named, "opening": count})
+        self._brought |= {(name, subject) for fact in facts for subject in fact.subjects}
+        self._said[name] = [opened, *facts]
+        self.say_here(old, Fact(kind=DOCUMENT_CLOSED, subjects=("document",), body={"successor": name}))
+        self.flush()
+        return name
+
     def admit(self, document: str, device: int, role: str) -> None:
         """Let a device speak in a document, unless it does already."""
+        document = self.newest(document)
         if self.memory.role_of(document, device) == role:
             return
         fact = Fact(kind=DOCUMENT_WRITER, subjects=("document",), body={"device": device, "role": role})
@@ -155,7 +203,12 @@ class Batch:
             self.say(document, fact)
 
     def flush(self) -> None:
-        """Write what is to be said: seal, append, record, fold."""
+        """Write what is to be said: seal, append, record, fold. Whoever was left behind and is spoken of again comes back whole."""
+        for document in sorted({*self._said, *(document for document, _ in self.memory.touched)}):
+            said_here = self._said.get(document, [])
+            stories = missing_stories(self.memory, document, said_here, brought=self._brought)
+            if stories:
+                self._said[document] = [*stories, *said_here]
         while self._said:
             said, self._said = self._said, {}
             for document, facts in said.items():
@@ -299,17 +352,17 @@ class Batch:
 
 
 def warehouse_document(warehouse: str) -> str:
-    """The warehouse's open document."""
+    """The first document of the warehouse's line: what is said in it goes to the open one (`Batch.newest`)."""
     return f"warehouse/{warehouse}/1"
 
 
 def market_document(market: str) -> str:
-    """The market's open document."""
+    """The first document of the market's line."""
     return f"market/{market}/1"
 
 
 def device_document(number: int) -> str:
-    """A device's own document."""
+    """The first of a device's own documents."""
     return f"device/{number}/1"
 
 

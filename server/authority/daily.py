@@ -19,6 +19,7 @@ from server.authority.deciding import decide_now
 from server.authority.documents import drop_from_scope
 from server.authority.log_reading import placed_fact
 from server.authority.returns import settle_refund
+from server.authority.succession import end_documents, end_large_documents
 from server.ledger import PRINCIPAL
 from sync_core.errors import RefusedError
 from sync_core.facts import DOCUMENT_CLOSED, Fact
@@ -43,6 +44,7 @@ def run_timers(b: Batch) -> int:
             _ask_ran_out(b, question)
         elif question.kind == "refund":
             settle_refund(b, question, "silence")
+    done += len(end_large_documents(b))
     p = st.piece.c
     orphans = b.conn.execute(
         select(p.code).where(
@@ -60,7 +62,10 @@ def close_day(b: Batch, command: c.DayClose) -> dict[str, Any]:
     released_fen = _release_differences(b, day)
     answered = _answer_by_setting(b, day)
     closed = _close_routes(b, day)
-    return {"day": day, "released_fen": released_fen, "answered": answered, "routes_closed": closed}
+    ended = end_documents(b)
+    return {
+        "day": day, "released_fen": released_fen, "answered": answered, "routes_closed": closed, "documents_ended": len(ended),
+    }  # fmt: skip
 
 
 def release_parked(b: Batch, command: c.ParkedRelease) -> dict[str, Any]:
@@ -141,24 +146,29 @@ def _answer_by_setting(b: Batch, day: str) -> int:
 
 
 def _close_routes(b: Batch, day: str) -> int:
-    """End the day's routes in which nothing is open any more; they leave their device's scope (design section 4)."""
-    d, t = s.document.c, st.task.c
-    names = b.conn.execute(
-        select(d.name, d.owner).where(d.kind == "route", d.closed_ms.is_(None), d.name.like(f"route/{day}-%"))
+    """End the routes of this day and before in which nothing is open any more; they leave their device's scope (design section 4)."""
+    d, t, p = s.document.c, st.task.c, st.piece.c
+    rows = b.conn.execute(
+        select(d.name, d.owner).where(d.kind.in_(("route", "trip")), d.closed_ms.is_(None)).order_by(d.name)
     ).all()
     closed = 0
-    for row in names:
-        still = b.conn.execute(
-            select(t.id).where(
-                t.document == row.name, t.status.in_(("out", "asked", "answered", "recalled", "bounced"))
-            )
-        ).first()
+    for row in rows:
+        own_day = row.name.removeprefix("route/")[: len(day)]
+        if own_day > day:
+            continue
+        # A bounce that its merchant leaves undecided needs the phone no longer than its day: nobody recalls it.
+        waiting = ("out", "asked", "answered", "recalled", *(("bounced",) if own_day == day else ()))
+        still = b.conn.execute(select(t.id).where(t.document == row.name, t.status.in_(waiting))).first()
         unscanned = b.conn.execute(
-            select(st.piece.c.code)
-            .join(st.task, t.id == st.piece.c.task)
-            .where(t.document == row.name, st.piece.c.place == "with_picker")
+            select(p.code).join(st.task, t.id == p.task).where(t.document == row.name, p.place == "with_picker")
         ).first()
-        if still is not None or unscanned is not None:
+        # A trip has no assumed success: it lasts until each of its pieces went somewhere (D15).
+        carried = b.conn.execute(
+            select(p.code)
+            .join(st.trip, st.trip.c.id == p.trip)
+            .where(st.trip.c.document == row.name, p.place == "with_runner")
+        ).first()
+        if still is not None or unscanned is not None or carried is not None:
             continue
         b.say(row.name, Fact(kind=DOCUMENT_CLOSED, subjects=("document",), body={"successor": None}))
         drop_from_scope(b, int(row.owner), [row.name])

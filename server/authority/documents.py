@@ -19,13 +19,13 @@ OVERFLOW: Final = "溢出架"
 
 def open_route(b: Batch, number: int, day: str, *, markets: Iterable[str] = ()) -> str:
     """Return the picker's route document of a day, opened and in his scope, with its markets."""
-    name = f"route/{day}-{number}"
+    name = _open_name(b, f"route/{day}-{number}")
     b.open_document(name, owner=str(number), writers={number: "picker"})
     scope = [name]
     for market in sorted(markets):
         document = market_document(market)
         b.open_document(document, owner=market, writers={number: "picker"})
-        scope.append(document)
+        scope.append(b.newest(document))
     add_to_scope(b, number, scope)
     return name
 
@@ -38,7 +38,7 @@ def open_warehouse(b: Batch, warehouse: str) -> str:
         select(d.number).where(d.warehouse == warehouse, d.role == "warehouse", d.revoked_ms.is_(None))
     ).scalars()
     b.open_document(name, owner=warehouse, writers=dict.fromkeys(terminals, "warehouse"))
-    return name
+    return b.newest(name)
 
 
 def add_to_scope(b: Batch, number: int, documents: Sequence[str]) -> None:
@@ -81,6 +81,15 @@ def say_scope(b: Batch, number: int, documents: Sequence[str]) -> None:
         override_fen_per_piece=device.override_fen_per_piece, override_fen_per_day=device.override_fen_per_day,
     )  # fmt: skip
     b.say(device_document(number), scope.about(f"device:{number}"))
+
+
+def _open_name(b: Batch, name: str) -> str:
+    """Return a route's name, with a count behind it when that route has ended: a device that forgot a document never has it again."""
+    count, free = 1, name
+    while b.is_closed(free):
+        count += 1
+        free = f"{name}-{count}"
+    return free
 
 
 # --- cells ------------------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ void ones are kept, marked, and counted by nothing. States are folded by `trade`
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -49,8 +49,8 @@ class Memory:
     """What the authority has read, within one transaction."""
 
     def __init__(self, conn: Connection, trade: Trade) -> None:
-        self._conn = conn
-        self._trade = trade
+        self.conn = conn
+        self.trade = trade
         self._writers: dict[str, dict[int, _Writer]] = {}
         self.touched: set[tuple[str, str]] = set()
         self.late: list[tuple[str, PlacedFact]] = []
@@ -80,9 +80,9 @@ class Memory:
         self._keep(document, envelope.device, replace(known, seq=envelope.seq, basis=basis))
         fresh: list[PlacedFact] = []
         voids: list[tuple[str, PlacedFact]] = []
-        for fact in place(envelope, basis=basis, admission=admission):
+        for fact in place(envelope, document=document, basis=basis, admission=admission):
             self._follow(document, fact)
-            void = judge(self._trade, fact)
+            void = judge(self.trade, fact)
             self._insert(document, fact, n, void, carried=envelope.facts[fact.index].carried is not None)
             self.touched.update((document, subject) for subject in fact.subjects)
             if void is None:
@@ -97,7 +97,7 @@ class Memory:
         """Return {document: facts about a subject}, voids left out; `own_only`: without carried copies."""
         query = _FACTS_OF if document is None else _FACTS_OF_IN
         found: dict[str, list[PlacedFact]] = {}
-        for row in self._conn.execute(
+        for row in self.conn.execute(
             query, {"subject_": subject, "document_": document} if document else {"subject_": subject}
         ):
             if own_only and row.carried:
@@ -115,35 +115,54 @@ class Memory:
         for document, subjects in by_document.items():
             for start in range(0, len(subjects), SUBJECTS_AT_ONCE):
                 chunk = subjects[start : start + SUBJECTS_AT_ONCE]
-                upsert_all(self._conn, s.state, ("document", "subject"), self._fold(document, chunk))
+                upsert_all(self.conn, s.state, ("document", "subject"), self._fold(document, chunk))
 
     def _fold(self, document: str, subjects: list[str]) -> list[dict[str, Any]]:
         facts: dict[str, list[PlacedFact]] = {subject: [] for subject in subjects}
-        for row in self._conn.execute(_FACTS_OF_MANY, {"document_": document, "subjects_": subjects}):
+        for row in self.conn.execute(_FACTS_OF_MANY, {"document_": document, "subjects_": subjects}):
             facts[row.about].append(placed_fact(row))
         return [
             {
                 "document": document,
                 "subject": subject,
                 "kind": subject_type(subject),
-                "state": to_json(fold_subject(self._trade, subject, about)),
+                "state": to_json(fold_subject(self.trade, subject, about)),
             }
             for subject, about in facts.items()
         ]
 
     def state(self, document: str, subject: str) -> dict[str, Any] | None:
         """Return a stored state; call `fold_touched` first for a fresh one."""
-        found = self._conn.execute(_STATE, {"document_": document, "subject_": subject}).scalar()
+        found = self.conn.execute(_STATE, {"document_": document, "subject_": subject}).scalar()
         return None if found is None else dict(json.loads(found))
 
+    def states_of(self, document: str) -> dict[str, dict[str, Any]]:
+        """Return {subject: stored state} of a document; call `fold_touched` first for fresh ones."""
+        rows = self.conn.execute(select(s.state.c.subject, s.state.c.state).where(s.state.c.document == document))
+        return {row.subject: json.loads(row.state) for row in rows}
+
     def documents_of(self, subjects: Iterable[str]) -> list[str]:
-        """Return the open documents that speak of one of the subjects."""
-        return [row[0] for row in self._conn.execute(_OPEN_DOCUMENTS_OF, {"subjects_": list(subjects)})]
+        """Return the documents that speak of one of the subjects, closed ones too."""
+        return [row[0] for row in self.conn.execute(_DOCUMENTS_OF, {"subjects_": list(subjects)})]
+
+    def known_subjects(self, document: str, subjects: Iterable[str]) -> set[str]:
+        """Return those of the subjects that had a row in a document before this step."""
+        found = select(s.state.c.subject).where(s.state.c.document == document, s.state.c.subject.in_(list(subjects)))
+        return set(self.conn.execute(found).scalars())
+
+    def keys_in(self, document: str, ids: Sequence[str]) -> set[tuple[str, str, tuple[str, ...]]]:
+        """Return (id, kind, subjects) of those of the facts that stand in a document already, as said there or as copies."""
+        found: set[tuple[str, str, tuple[str, ...]]] = set()
+        for start in range(0, len(ids), SUBJECTS_AT_ONCE):
+            chunk = list(ids[start : start + SUBJECTS_AT_ONCE])
+            query = select(_F.id, _F.kind, _F.subjects).where(_F.document == document, _F.id.in_(chunk))
+            found |= {(row.id, row.kind, tuple(json.loads(row.subjects))) for row in self.conn.execute(query)}
+        return found
 
     def _of(self, document: str) -> dict[int, _Writer]:
         known = self._writers.get(document)
         if known is None:
-            rows = self._conn.execute(_WRITERS, {"document_": document})
+            rows = self.conn.execute(_WRITERS, {"document_": document})
             known = {
                 row.device: _Writer(
                     admission=Admission(role=row.role, continues=frozenset(json.loads(row.continues))),
@@ -168,7 +187,7 @@ class Memory:
             "seq": known.seq,
             "basis": _write_basis(known.basis),
         }
-        upsert(self._conn, s.writer, ("document", "device"), row)
+        upsert(self.conn, s.writer, ("document", "device"), row)
 
     def _follow(self, document: str, fact: PlacedFact) -> None:
         """The server's word on who may speak in a document, and when it ends."""
@@ -180,7 +199,7 @@ class Memory:
             if known.admission == STRANGER and known.seq:
                 self._readmit(document, device, admission)
         if fact.kind == DOCUMENT_CLOSED:
-            self._conn.execute(
+            self.conn.execute(
                 update(s.document)
                 .where(s.document.c.name == document, s.document.c.closed_ms.is_(None))
                 .values(closed_ms=fact.at_ms, successor=fact.body.get("successor"))
@@ -190,10 +209,10 @@ class Memory:
         """After a restore an author's work may arrive before the server's own word that admitted him: judge it again."""
         f = s.fact
         where = (f.c.document == document, f.c.writer == device, f.c.role == "")
-        for row in self._conn.execute(select(f).where(*where).order_by(f.c.seq, f.c.place)).all():
+        for row in self.conn.execute(select(f).where(*where).order_by(f.c.seq, f.c.place)).all():
             fact = replace(placed_fact(row), role=admission.role)
-            void = judge(self._trade, fact)
-            self._conn.execute(
+            void = judge(self.trade, fact)
+            self.conn.execute(
                 update(f).where(*where, f.c.seq == row.seq, f.c.place == row.place).values(role=fact.role, void=void)
             )
             self.touched.update((document, subject) for subject in fact.subjects)
@@ -206,21 +225,21 @@ class Memory:
         Returns (document, fact, received_ms) of what counts from now, in log order.
         """
         f, e = s.fact, s.envelope
-        self.touched.update((row.document, row.subject) for row in self._conn.execute(_ALL_SUBJECTS))
-        waited = self._conn.execute(
+        self.touched.update((row.document, row.subject) for row in self.conn.execute(_ALL_SUBJECTS))
+        waited = self.conn.execute(
             select(f, e.c.received_ms).join(e, e.c.n == f.c.n).where(f.c.void == NEWER).order_by(f.c.n, f.c.place)
         ).all()
         counts: list[tuple[str, PlacedFact, int]] = []
         for row in waited:
             fact = placed_fact(row)
-            void = judge(self._trade, fact)
+            void = judge(self.trade, fact)
             stands = (
                 f.c.document == row.document,
                 f.c.writer == row.writer,
                 f.c.seq == row.seq,
                 f.c.place == row.place,
             )
-            self._conn.execute(update(f).where(*stands).values(void=void))
+            self.conn.execute(update(f).where(*stands).values(void=void))
             if void is None:
                 counts.append((row.document, fact, row.received_ms))
         return counts
@@ -243,9 +262,9 @@ class Memory:
             "carried": int(carried),
             "void": void,
         }
-        add(self._conn, s.fact, row)
+        add(self.conn, s.fact, row)
         add_all(
-            self._conn,
+            self.conn,
             s.fact_subject,
             [{**stands, "subject": subject, "id": fact.id} for subject in dict.fromkeys(fact.subjects)],
         )
@@ -278,7 +297,7 @@ def _write_basis(basis: Mapping[int, int]) -> str:
     return to_json({str(writer): seq for writer, seq in basis.items()})
 
 
-_F, _FS, _D = s.fact.c, s.fact_subject.c, s.document.c
+_F, _FS = s.fact.c, s.fact_subject.c
 _JOINED: Final = s.fact.join(
     s.fact_subject,
     (_FS.document == _F.document) & (_FS.writer == _F.writer) & (_FS.seq == _F.seq) & (_FS.place == _F.place),
@@ -302,10 +321,9 @@ _FACTS_OF_MANY: Final = (
     .order_by(_F.n, _F.place)
 )
 _ALL_SUBJECTS: Final = select(_FS.document, _FS.subject).distinct()
-_OPEN_DOCUMENTS_OF: Final = (
+_DOCUMENTS_OF: Final = (
     select(_FS.document)
-    .join(s.document, _D.name == _FS.document)
-    .where(_FS.subject.in_(bindparam("subjects_", expanding=True)), _D.closed_ms.is_(None))
+    .where(_FS.subject.in_(bindparam("subjects_", expanding=True)))
     .distinct()
     .order_by(_FS.document)
 )

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from typing import Final
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 
 from server import commands as c
 from server import schema as s
@@ -20,10 +20,13 @@ from server.authority.adoption import on_adopted
 from server.authority.batch import PLATFORM, Batch, body_of
 from server.authority.closing import close_order
 from server.authority.documents import say_scope
+from server.authority.line_reading import facts_in_document
 from server.authority.purchases import RECOVERED
+from server.authority.succession import send_devices
 from server.rows import insert_once
 from sync_core.errors import RefusedError
-from sync_core.facts import DOCUMENT_OPENED, PlacedFact
+from sync_core.facts import DOCUMENT_CLOSED, DOCUMENT_OPENED, PlacedFact, carry
+from sync_core.lines import line_of
 from trade import kinds
 from trade.carry import document_kind
 from trade.ids import first_id
@@ -38,6 +41,9 @@ def take_back(b: Batch, document: str, fact: PlacedFact) -> None:
         return
     if fact.kind == DOCUMENT_OPENED:
         _document_is_open(b, document, fact)
+        return
+    if fact.kind == DOCUMENT_CLOSED:
+        _document_has_ended(b, document, fact)
         return
     if fact.kind in _SILENT or fact.kind not in kinds.BY_KIND:
         return
@@ -59,12 +65,31 @@ def take_back(b: Batch, document: str, fact: PlacedFact) -> None:
 
 
 def _document_is_open(b: Batch, document: str, fact: PlacedFact) -> None:
-    owner = next(iter(fact.body.get("writers", {})), document.partition("/")[2])
-    insert_once(
-        b.conn,
-        s.document,
-        {"name": document, "kind": document_kind(document) or "", "owner": owner, "opened_ms": fact.at_ms},
-    )
+    _know_document(b, document, next(iter(fact.body.get("writers", {})), ""), fact)
+
+
+def _document_has_ended(b: Batch, document: str, fact: PlacedFact) -> None:
+    """The successor is open; what came into the old one since the backup was read goes on there, and devices are sent to it."""
+    successor = fact.body.get("successor")
+    if not isinstance(successor, str) or line_of(successor) is None:
+        return
+    _know_document(b, successor, "", fact)
+    b.forget_newest(document)
+    e = s.envelope.c
+    since = b.conn.execute(select(func.min(e.n)).where(e.device == b.server.number)).scalar() or 0
+    here = b.conn.execute(select(s.fact.c.id).where(s.fact.c.document == document, s.fact.c.n >= since)).scalars()
+    ours = set(here)
+    for late in facts_in_document(b.conn, document):
+        if late.id in ours:
+            b.say(document, carry(late))
+    send_devices(b, document, b.newest(document))
+
+
+def _know_document(b: Batch, document: str, owner: str, fact: PlacedFact) -> None:
+    line = line_of(document)
+    owner = line.partition("/")[2] if line is not None else owner or document.partition("/")[2]
+    row = {"name": document, "kind": document_kind(document) or "", "owner": owner, "opened_ms": fact.at_ms}
+    insert_once(b.conn, s.document, row)
 
 
 def _device_had(b: Batch, fact: PlacedFact, body: kinds.DeviceScope) -> None:

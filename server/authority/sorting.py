@@ -15,6 +15,7 @@ from server.authority import waybills
 from server.authority.batch import PLATFORM, Batch, body_of
 from server.authority.dispatch import put_in_warehouse
 from server.authority.documents import free_cell
+from server.authority.line_reading import own_facts_of_line
 from server.authority.purchases import serve_want
 from server.authority.shelving import settle_arrival
 from server.ledger import PRINCIPAL
@@ -111,7 +112,7 @@ def on_drawn(b: Batch, document: str, fact: PlacedFact) -> None:
 
 def settle_stock_conflict(b: Batch, document: str, code: str) -> None:
     """Sold at one terminal, bagged at another, neither knew: one wins, the loser is told what to do with his hands (D14, E21)."""
-    facts = b.memory.facts_of(f"piece:{code}", document=document, own_only=True).get(document, [])
+    facts = own_facts_of_line(b.memory, f"piece:{code}", document)
     for decision in judge_stock(facts):
         verdict = decision.verdict
         if not b.once(document, decision.lost, kinds.StockVerdict.KIND, verdict.model_dump(mode="json")):

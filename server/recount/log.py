@@ -100,7 +100,7 @@ def _read_document(
             why = refusal.detail if refusal is not None else "its first envelopes are missing"
             chains.expect(False, f"{document}: device {run.device}: {why}")
         envelopes += [verified.envelope for verified in good]
-    placed = _place_all(envelopes)
+    placed = _place_all(document, envelopes)
     unique: dict[str, PlacedFact] = {}
     for fact in placed:
         for subject in dict.fromkeys(fact.subjects):
@@ -112,12 +112,12 @@ def _read_document(
     again.facts[document] = list(unique.values())
 
 
-def _place_all(envelopes: list[Envelope]) -> list[PlacedFact]:
+def _place_all(document: str, envelopes: list[Envelope]) -> list[PlacedFact]:
     told = [
         fact
         for envelope in envelopes
         if is_server(envelope.device)
-        for fact in place(envelope, basis={}, admission=admission_of(envelope.device, {}))
+        for fact in place(envelope, document=document, basis={}, admission=admission_of(envelope.device, {}))
         if "document" in fact.subjects
     ]
     admissions: Mapping[int, Admission] = read_admissions(told)
@@ -125,7 +125,12 @@ def _place_all(envelopes: list[Envelope]) -> list[PlacedFact]:
     basis: dict[int, Mapping[int, int]] = {}
     for envelope in envelopes:
         basis[envelope.device] = whole_basis(basis.get(envelope.device, {}), envelope)
-        placed += place(envelope, basis=basis[envelope.device], admission=admission_of(envelope.device, admissions))
+        placed += place(
+            envelope,
+            document=document,
+            basis=basis[envelope.device],
+            admission=admission_of(envelope.device, admissions),
+        )
     return placed
 
 

@@ -133,10 +133,13 @@ def _check_stock(conn: Connection, again: LogAgain) -> Check:
         )
     check.checked += len(by_owner)
     drawn: Counter[str] = Counter()
+    # The verdict may stand in a successor of the document in which it was drawn.
+    lost: dict[tuple[str | None, str], set[str]] = defaultdict(set)
+    for (d, subject), state in again.states.items():
+        if subject.startswith("piece:"):
+            lost[document_kind(d), subject] |= {loss["fact"] for loss in state["losses"]}
     for document, fact in again.said("piece.drawn"):
-        state = again.states.get((document, fact.subjects[0]), {})
-        lost = {loss["fact"] for loss in state.get("losses", [])}
-        if fact.id not in lost:
+        if fact.id not in lost[document_kind(document), fact.subjects[0]]:
             drawn[bare_id(fact.subjects[0])] += 1
     for code, times in drawn.items():
         inspected = sum(

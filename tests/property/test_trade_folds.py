@@ -260,7 +260,9 @@ def decodable_facts(draw: st.DrawFn) -> list[PlacedFact]:
             schema=draw(st.integers(1, 2)), basis=basis, facts=(Fact(kind=kind, subjects=tuple(subjects), body=body),),
         )  # fmt: skip
         envelope = decode_payload(encode_payload(envelope))
-        placed += place(envelope, basis=basis, admission=Admission(role=draw(st.sampled_from([*ROLES.values(), ""]))))
+        placed += place(
+            envelope, document="", basis=basis, admission=Admission(role=draw(st.sampled_from([*ROLES.values(), ""])))
+        )
     return placed
 
 

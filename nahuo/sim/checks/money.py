@@ -66,7 +66,7 @@ def _check_pocket(scene: Scene, phones: Sequence[DeviceNode], floats: Mapping[st
     paid_fen = 0
     for garment in scene.physical.garments:
         if garment.device in names and not garment.gone:
-            states = [phone.replica.state(f"piece:{garment.code}") for phone in phones]
+            states = [phone.piece_state(garment.code) for phone in phones]
             said = next((int(state["price_fen"]) for state in states if state is not None and state["price_fen"]), None)
             paid_fen += garment.price_fen if said is None else said
     stands_fen = -sum(floats.get(f"float:{person}", 0) for person in _people(phones[0]))

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from clients.runtime.ports import PrintJob, PrintState
+from clients.runtime.printing import DONE_KEPT_MS
 from nahuo.sim.world import MINUTE_MS, PowerCut, World
 from sync_core.replica import Replica
 
@@ -149,4 +150,6 @@ class SimPrinters:
             raise PowerCut
         with self._replica.transaction() as conn:
             conn.execute("UPDATE sim_print_job SET printed = 1 WHERE id = ?", (row[0],))
+            kept_ms = self._world.wall_ms - DONE_KEPT_MS
+            conn.execute("DELETE FROM sim_print_job WHERE printed = 1 AND at_ms < ?", (kept_ms,))
         return paper

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from sqlalchemy import select
+
 from clients.field import recalls
 from clients.field.actions import CALENDAR
 from clients.runtime.device_key import DeviceKey
@@ -25,6 +27,7 @@ from nahuo.sim.nodes.printers import Paper, SimPrinters
 from nahuo.sim.nodes.server import ServerNode
 from nahuo.sim.seams import PIN
 from nahuo.sim.world import MINUTE_MS, Broken, PowerCut, World
+from server import schema as s
 from sync_core.errors import AlreadyOpenError, CorruptError, DiskFullError, RefusedError, RetryableError
 from trade.projections import MARKET_DAY
 
@@ -100,6 +103,7 @@ class DeviceProcess:
             else:
                 receivers.prepare(conn)
                 wall.prepare(conn)
+                self.node.before_forgetting.append(receivers.forget_keys)
         if self.role in ("picker", "runner"):
             self.watch = recalls.Watch(self.node, CALENDAR)
             self.node.after_change.append(self.watch.look)
@@ -183,10 +187,25 @@ class DeviceProcess:
 
     def _is_in_log(self, document: str, fact: str) -> bool:
         device, seq, _ = fact.split(".")
+        if self.replica.is_gone(document):
+            # It ended and left: the server has all of ours that it held.
+            return self.server.down or self.server.store.read_vector(document).get(int(device), 0) >= int(seq)
         row = self.replica.conn.execute(
             "SELECT 1 FROM envelope WHERE document = ? AND device = ? AND seq = ?", (document, int(device), int(seq))
         ).fetchone()
         return row is not None
+
+    def piece_state(self, code: str) -> dict[str, Any] | None:
+        """Return what the phone said of a piece: its own row, or the server's when the piece's route ended and left the phone."""
+        state = self.replica.state(f"piece:{code}")
+        if state is not None or self.server.down:
+            return state
+        with self.server.store.reading() as conn:
+            rows = select(s.state.c.state).where(
+                s.state.c.subject == f"piece:{code}", s.state.c.document.startswith("route/")
+            )
+            found = conn.execute(rows.order_by(s.state.c.document)).scalars().first()
+        return None if found is None else dict(json.loads(found))
 
     def guard(self, call: Callable[[], Answer]) -> Answer | None:
         """Run what enters the device; None when it is off, or the battery falls out meanwhile."""

@@ -227,7 +227,7 @@ class Picker:
     def _is_undone(self, slips: Sequence[Garment]) -> bool:
         if self.phone.dead:
             return False
-        states = [self.phone.replica.state(f"piece:{garment.code}") for garment in slips]
+        states = [self.phone.piece_state(garment.code) for garment in slips]
         return bool(states) and all(state is not None and state["place"] == "undone" for state in states)
 
     def settle_slips(self) -> None:
@@ -236,7 +236,7 @@ class Picker:
             return
         for garment in self._physical.garments:
             if garment.device == self.phone.name and not garment.gone:
-                state = self.phone.replica.state(f"piece:{garment.code}")
+                state = self.phone.piece_state(garment.code)
                 if state is not None and state["place"] == "undone":
                     garment.gone = True
 

@@ -49,7 +49,7 @@ class Scene:
             facts=facts,
         )
         envelope = decode_payload(encode_payload(envelope))
-        placed = place(envelope, basis=basis, admission=Admission(role=ROLES[device]))
+        placed = place(envelope, document="", basis=basis, admission=Admission(role=ROLES[device]))
         self.facts.extend(placed)
         return placed[0]
 

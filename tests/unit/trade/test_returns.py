@@ -116,6 +116,7 @@ def test_a_document_names_its_writers_and_its_successor() -> None:
     day.say(DOOR, Fact(kind="document.closed", subjects=("document",), body={"successor": "stolen"}))
     assert day.state("document") == {
         "writers": {"101": "picker", "110": "warehouse"},
+        "opening": {},
         "closed": False,
         "successor": None,
     }
