@@ -32,6 +32,7 @@ PARTS: Final[dict[str, str]] = {
     "simulation": "proof.simulation",
     "planted": "proof.planted",
     "io_faults": "proof.io_faults",
+    "sixty_days": "proof.sixty_days",
 }
 """{name: module}, in the order they run. Each module has `prove(size, folder) -> Part`; `folder` is empty and its own."""
 

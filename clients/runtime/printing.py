@@ -32,7 +32,7 @@ from printer.template import LabelTemplate, render_template
 from printer.transports.file import FileTransport
 from printer.transports.port import Transport
 from printer.transports.tcp import DEFAULT_PORT, TcpTransport
-from sync_core.errors import RefusedError
+from sync_core.errors import NahuoError, RefusedError
 from sync_core.replica import Replica
 
 _log: Final = logging.getLogger(__name__)
@@ -42,8 +42,10 @@ PROFILES_BY_USE: Final[Mapping[tuple[str, str], PrinterProfile]] = {
     ("waybill", "tspl"): TSPL_WAYBILL_100,
     ("waybill", "escpos"): ESCPOS_RECEIPT_80,
 }
-DONE_KEPT_MS: Final = 7 * 24 * 3_600_000
-"""Printed labels are kept a week for reprints; waybills, which carry a receiver in clear, a day (REL-T15)."""
+DONE_KEPT_MS: Final = 2 * 24 * 3_600_000
+"""Printed labels are listed for two days (a reprint is made from the piece's row, whenever); waybills, which carry a receiver in clear, a
+day (REL-T15)."""
+FORGET_EVERY_S: Final = 3600
 WAYBILL_KEPT_MS: Final = 24 * 3_600_000
 
 
@@ -190,6 +192,14 @@ class SpoolPrinters:
 
     async def run(self) -> None:
         """Print what is queued until cancelled; also forget old paper."""
+        self.forget_old()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._keep_forgetting())
+            for name in self._names:
+                group.create_task(self._run_one(name))
+
+    def forget_old(self) -> None:
+        """Delete what came out days ago: the queue stays small however long the client runs."""
         with self._replica.transaction() as conn:
             now_ms = self._clock.wall_ms()
             for name, kept_ms in (("label", DONE_KEPT_MS), ("waybill", WAYBILL_KEPT_MS)):
@@ -197,9 +207,14 @@ class SpoolPrinters:
                     "DELETE FROM print_job WHERE printer = ? AND state IN ('printed', 'sent') AND changed_ms < ?",
                     (name, now_ms - kept_ms),
                 )
-        async with asyncio.TaskGroup() as group:
-            for name in self._names:
-                group.create_task(self._run_one(name))
+
+    async def _keep_forgetting(self) -> None:
+        while True:
+            await asyncio.sleep(FORGET_EVERY_S)
+            try:
+                self.forget_old()
+            except NahuoError as error:
+                _log.warning("old paper is kept: %s", error)
 
     async def _run_one(self, name: spool.PrinterName) -> None:
         """Run the worker of one printer, anew whenever another printer is chosen."""
