@@ -1,8 +1,8 @@
 """Sixty market days on real files: what a phone, a runner's phone and a terminal hold does not grow with the days.
 
-The simulator's people work a whole day each day (orders in, bought, sorted, shipped, some sent back and taken to their stalls), the platform
-closes the day, and the replicas' files are measured after a checkpoint. Faults are off: that documents end under faults is the simulator's
-to show. Days are virtual; files, store, authority, replicas, sessions and actions are the real ones, without sockets and without fsync.
+The simulator's people work a whole day each day (orders in, bought, sorted, shipped, some sent back and taken to their stalls), the
+platform closes the day, and the replicas' files are measured after a checkpoint. Faults are off: that documents end under faults is the
+simulator's to show. Days are virtual; files, store, authority, replicas, sessions and actions are the real ones, without sockets and fsync.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from server import schema_trade as st
 
 SEED: Final = 60
 ORDERS_A_DAY: Final = 36
-DAYS: Final = {Size.SHORT: 10, Size.FULL: 60}
+DAYS: Final = {Size.SHORT: 6, Size.FULL: 60}
 DAY_MS: Final = 24 * HOUR_MS
 RATIO_MAX: Final = 1.5
 """A replica after the last day is at most so many times as large as after the second."""
@@ -40,10 +40,10 @@ def prove(size: Size, folder: Path) -> Part:
     part = Part(
         name="sixty_days",
         title=f"{days} days: replicas stay bounded",
-        shows="Every document ends and its successor opens with what still lives; phones and terminals forget what they have delivered, so that"
-        " a replica's file does not grow with the days it has been at work.",
-        does_not_show="Files under faults (the simulator ends documents in every storm), the log of the server (it keeps everything, by design), the"
-        " printers' real spool (a table of the same columns stands for it), or a market of thousands of stalls.",
+        shows="Every document ends and its successor opens with what still lives; phones and terminals forget what they have delivered,"
+        " so that a replica's file does not grow with the days it has been at work.",
+        does_not_show="Files under faults (the simulator ends documents in its storms), the server's log (it keeps everything, by design),"
+        " the printers' real spool (a table like it stands for it), or a market of thousands of stalls.",
     )
     with seeded(SEED):
         sizes, counts = live(folder, days, broken=part.faults.append)

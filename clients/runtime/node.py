@@ -198,6 +198,8 @@ class Node:
                 for look in self.before_forgetting:
                     look(conn, document)
                 self.replica.forget(document)
+        if leaving:
+            self.replica.give_back_space()
         return leaving
 
     def actor(self) -> SignedIn:

@@ -8,7 +8,7 @@ import pytest
 
 from sync_core.facts import PlacedFact
 from sync_core.fold import fold_subject, order_facts
-from tests.unit.trade.scene import A1, DOOR, SERVER, STALL, T, Scene, answered, assigned, bought
+from tests.unit.trade.scene import A1, DOOR, SERVER, STALL, Scene, T, answered, assigned, bought
 from trade import kinds
 from trade.living import ANSWERS_CARRIED, bearing, living_subjects, looks_open
 from trade.parcels import new_order, new_parcel
@@ -17,21 +17,21 @@ from trade.projections import MARKET_DAY
 from trade.returns import fold_return
 from trade.tasks import new_task
 
-O, P, TASK = "order:O1", "parcel:P1", "task:T1-1"
+ORDER, P, TASK = "order:O1", "parcel:P1", "task:T1-1"
 RECALLED = {"reason": "closed", "note": "", "fact": "0.1.0"}
 
 
 def states(**changes: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """One order of one piece: `order`, `task`, `parcel`, `piece` change what is said of each."""
     return {
-        O: {**new_order(), "tasks": ["T1-1"], **changes.get("order", {})},
+        ORDER: {**new_order(), "tasks": ["T1-1"], **changes.get("order", {})},
         TASK: {**new_task(), "assigned": {"day": "x"}, **changes.get("task", {})},
         P: {**new_parcel(), "orders": ["O1"], **changes.get("parcel", {})},
         "piece:1": {**new_piece(), "order": "O1", **changes.get("piece", {})},
     }
 
 
-ALL = {O, TASK, P, "piece:1"}
+ALL = {ORDER, TASK, P, "piece:1"}
 SHIPPED = {"order": {"shipped": True}, "piece": {"place": "shipped"}}
 CLOSED = {"order": {"closed": True}, "task": {"recall": RECALLED}}
 
@@ -44,7 +44,7 @@ CLOSED = {"order": {"closed": True}, "task": {"recall": RECALLED}}
         ("in its cell", {"piece": {"place": "in_cell"}}, {}, ALL),
         ("packed, not shipped", {"piece": {"place": "packed"}, "order": {"packed": True}}, {}, ALL),
         ("shipped", SHIPPED, {}, set()),
-        ("shipped since the opening", SHIPPED, {"touched": {O}}, ALL),
+        ("shipped since the opening", SHIPPED, {"touched": {ORDER}}, ALL),
         ("shipped, another piece still inside", {**SHIPPED, "piece": {"place": "in_cell"}}, {}, ALL),
         ("closed", CLOSED, {}, set()),
         ("closed, a phone is still out", CLOSED, {"waiting_orders": {"O1"}}, ALL),

@@ -1,0 +1,141 @@
+"""A client works in what is wholly here, forgets what it has delivered, and loses nothing a person must still see."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from clients.field import actions
+from clients.field.actions import Tap
+from clients.warehouse import scans
+from sync_core.errors import RefusedError
+from sync_core.facts import DOCUMENT_CLOSED, DOCUMENT_OPENED, Fact
+from tests.unit.clients.market import DEVICE, ROUTE, TERMINAL, TRIP, WALL, Bench, assigned, open_bench, opened, scope
+from trade import kinds
+from trade.piece_code import mint_piece_code
+
+NEXT = "warehouse/main/2"
+
+
+@pytest.fixture
+def wall(tmp_path: Path) -> Iterator[Bench]:
+    bench = open_bench(tmp_path, client="warehouse")
+    bench.say(WALL, opened(**{f"n{TERMINAL}": "warehouse"}), assigned(1001))
+    bench.sign_in()
+    yield bench
+    bench.node.close()
+
+
+@pytest.fixture
+def phone(tmp_path: Path) -> Iterator[Bench]:
+    bench = open_bench(tmp_path, client="field")
+    bench.say(ROUTE, opened(**{f"n{DEVICE}": "picker"}), assigned(1001))
+    bench.say(TRIP, opened(**{f"n{DEVICE}": "runner"}))
+    bench.sign_in()
+    yield bench
+    bench.node.close()
+
+
+def successor(opening: int, **writers: str) -> Fact:
+    body = {"writers": {number[1:]: role for number, role in writers.items()}, "opening": opening}
+    return Fact(kind=DOCUMENT_OPENED, subjects=("document",), body=body)
+
+
+def closed(name: str) -> Fact:
+    return Fact(kind=DOCUMENT_CLOSED, subjects=("document",), body={"successor": name})
+
+
+def acknowledge_all(bench: Bench, document: str) -> None:
+    bench.replica.acknowledged(document, bench.replica.state_vector(document), whole=True, at_ms=1)
+
+
+def test_a_terminal_works_on_in_the_old_document_until_the_next_is_wholly_here(wall: Bench) -> None:
+    wall.say(f"device/{TERMINAL}/1", scope([NEXT], "warehouse").about(f"device:{TERMINAL}"))
+    assert wall.node.documents("warehouse") == [WALL]
+    wall.say(NEXT, successor(2, **{f"n{TERMINAL}": "warehouse"}))
+    assert wall.node.documents("warehouse") == [WALL]
+    assert wall.node.tidy() == []
+    code = str(mint_piece_code(DEVICE, 1))
+    scans.scan(wall.node, code, mode="door", trip="")
+    assert wall.replica.state(f"piece:{code}", WALL) is not None
+    wall.say(NEXT, assigned(1001))
+    assert wall.node.documents("warehouse") == [NEXT]
+    # What was written in the old one is delivered first.
+    assert WALL in wall.node.wanted_documents()
+    assert wall.node.tidy() == []
+    acknowledge_all(wall, WALL)
+    assert WALL not in wall.node.wanted_documents()
+    assert wall.node.tidy() == [WALL]
+    assert wall.replica.documents() == [f"device/{TERMINAL}/1", NEXT]
+    assert wall.replica.state("task:T1001-1", NEXT) is not None
+
+
+def test_an_opening_counts_when_it_is_folded(wall: Bench) -> None:
+    wall.say(f"device/{TERMINAL}/1", scope([NEXT], "warehouse").about(f"device:{TERMINAL}"))
+    wall.replica.fold_at_once_max = 0
+    wall.say(NEXT, successor(1, **{f"n{TERMINAL}": "warehouse"}), *(assigned(order) for order in range(2001, 2020)))
+    assert wall.node.documents("warehouse") == [WALL]
+    wall.replica.fold_at_once_max = 200
+    while wall.replica.fold_some():
+        pass
+    assert wall.node.documents("warehouse") == [NEXT]
+
+
+def test_the_devices_own_document_names_its_successor_and_leaves(wall: Bench) -> None:
+    old, new = f"device/{TERMINAL}/1", f"device/{TERMINAL}/2"
+    wall.say(old, closed(new))
+    assert {old, new} <= set(wall.node.wanted_documents())
+    assert wall.node.tidy() == []
+    wall.say(new, successor(2))
+    assert wall.node.scope()["documents"] == [WALL]
+    assert wall.node.tidy() == []
+    wall.say(new, scope([WALL, "market/国大/1"], "warehouse").about(f"device:{TERMINAL}"))
+    assert wall.node.scope()["documents"] == [WALL, "market/国大/1"]
+    assert wall.node.tidy() == [old]
+    assert old not in wall.node.wanted_documents()
+    assert wall.node.scope()["documents"] == [WALL, "market/国大/1"]
+
+
+def test_nothing_leaves_before_the_server_said_what_to_sync(tmp_path: Path) -> None:
+    bench = open_bench(tmp_path, client="warehouse")
+    bench.say(WALL, opened(**{f"n{TERMINAL}": "warehouse"}))
+    bench.replica.conn.execute("DELETE FROM state WHERE kind = 'device'")
+    assert bench.node.tidy() == []
+    bench.node.close()
+
+
+def test_a_route_leaves_with_what_was_noted_of_its_tasks_and_is_not_changed_any_more(phone: Bench) -> None:
+    for look in phone.node.after_change:
+        look()
+    assert phone.count("task_receipt") == 1
+    bought = actions.buy(phone.node, tasks=["T1001-1"], price_fen=None, means=None, tap=Tap())
+    phone.say(f"device/{DEVICE}/1", scope([TRIP], "field").about(f"device:{DEVICE}"))
+    assert phone.node.tidy() == []
+    acknowledge_all(phone, ROUTE)
+    assert phone.node.tidy() == [ROUTE]
+    assert phone.count("task_receipt") == 0
+    assert phone.count("print_job") == 1
+    with pytest.raises(RefusedError) as refused:
+        actions.undo(phone.node)
+    assert refused.value.code == "document.gone"
+    assert bought["pieces"]
+
+
+async def test_i14_what_nobody_has_read_of_a_route_stays_until_somebody_has(phone: Bench) -> None:
+    bought = actions.buy(phone.node, tasks=["T1001-1"], price_fen=None, means=None, tap=Tap())
+    piece, fact = str(bought["pieces"][0]), str(bought["facts"][0])  # type: ignore[index]
+    verdict = kinds.PurchaseVerdict(fact=fact, outcome="second", owner="platform", charged_fen=0)
+    phone.say(ROUTE, verdict.about("task:T1001-1", f"piece:{piece}"))
+    assert phone.node.needs_person() == 1
+    phone.say(f"device/{DEVICE}/1", scope([TRIP], "field").about(f"device:{DEVICE}"))
+    acknowledge_all(phone, ROUTE)
+    assert phone.node.tidy() == [ROUTE]
+    phone.clock.advance(5_000)
+    assert phone.node.needs_person() == 1
+    entry = f"{fact}/purchase.second"
+    assert (await phone.post("/inbox/seen", entry=entry))["status"] == 200
+    phone.clock.advance(5_000)
+    assert phone.node.needs_person() == 0
+    assert phone.count("inbox_kept") == 0
