@@ -109,4 +109,7 @@ def test_space_is_used_again(tmp_path: Path) -> None:
             assert replica.forget(f"jar/kitchen/{number - 1}")
         pages.append(replica.conn.execute("PRAGMA page_count").fetchone()[0])
     assert pages[-1] <= pages[1] * 1.1, pages
+    replica.give_back_space()
+    assert replica.conn.execute("PRAGMA freelist_count").fetchone()[0] == 0
+    assert replica.conn.execute("PRAGMA page_count").fetchone()[0] < pages[-1] * 0.7
     replica.close()
