@@ -302,7 +302,7 @@ class ReplicaStore:
 
     def _is_newer(self, conn: sqlite3.Connection, document: str, envelope: Envelope, index: int) -> bool:
         admission = admission_of(envelope.device, self._admissions_of(conn, document))
-        return judge(self._trade, place(envelope, basis={}, admission=admission)[index]) == NEWER
+        return judge(self._trade, place(envelope, document=document, basis={}, admission=admission)[index]) == NEWER
 
     def _fold(self, conn: sqlite3.Connection, document: str, subjects: set[str]) -> None:
         for subject in sorted(subjects):

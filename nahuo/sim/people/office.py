@@ -67,6 +67,8 @@ class Office:
         self._topups = 0
         self._returned: set[str] = set()
         self.written_off: list[int] = []
+        self.closes_days = True
+        """Now and then in the middle of a day; a caller that closes each day itself says False."""
 
     @property
     def _pickers(self) -> list[int]:
@@ -95,7 +97,7 @@ class Office:
             self._reassign()
         elif draw < 0.96:
             self._return()
-        elif draw < 0.98:
+        elif draw < 0.98 and self.closes_days:
             self.give(c.DayClose())
         elif self.world.random.random() < 0.1:
             self.write_off()
