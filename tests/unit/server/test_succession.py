@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,13 @@ from server import commands as c
 from server import schema as s
 from server import schema_trade as st
 from server.authority import Authority
-from server.installation import open_server
+from server.installation import TOKEN, open_server
 from server.recount import recount_server
 from sync_core import limits
 from sync_core.facts import DOCUMENT_CLOSED, DOCUMENT_WRITER
 from sync_core.lines import SEQS_PER_DOCUMENT
 from tests.unit.server.day import Day, Device, open_day
+from tests.unit.server.test_restart import deliver_all
 from tests.unit.server.test_returns import ship
 from trade import kinds
 from trade.ids import first_id
@@ -363,3 +365,37 @@ def test_a_second_start_of_the_server_goes_on_in_the_successor(tmp_path: Path) -
     assert len(again.said(SECOND, "piece.bought")) == 1
     assert again.said(FIRST, "piece.bought") == []
     again.store.close()
+
+
+def test_a_server_restored_from_before_a_close_learns_of_the_successor_and_goes_on_there(tmp_path: Path) -> None:
+    day = open_day(tmp_path / "a")
+    wall, phone = day.enrol("warehouse", "wu"), day.enrol("picker", "ann")
+    day.orders(f"A1|{CODE}|1", f"A2|{CODE}|1")
+    day.do(c.RoutesAssign())
+    first, second = phone.buy("T1001-1", 6000), phone.buy("T1002-1", 6000)
+    day.store.close()
+    shutil.copytree(tmp_path / "a", tmp_path / "b", ignore=shutil.ignore_patterns(TOKEN))
+    server = open_server(tmp_path / "a", synchronous="OFF", now_ms=day.now_ms, seed=b"s" * 32)
+    lost = wall.day = phone.day = Day(server=server, authority=Authority(server), now_ms=day.now_ms)
+    wall.say(FIRST, kinds.ScannedIn(cell="A01").about(f"piece:{first}"))
+    close(lost)
+    wall.say(SECOND, kinds.ScannedIn(cell="A02").about(f"piece:{second}"))
+    rows = lost.all(s.envelope)
+    lost.store.close()
+    copy = open_server(tmp_path / "b", synchronous="OFF", now_ms=lost.now_ms, seed=b"s" * 32)
+    again = wall.day = phone.day = Day(server=copy, authority=Authority(copy), now_ms=lost.now_ms)
+    # Before anybody told it, it speaks in the old document; that goes on as well.
+    again.do(c.OrderClose(order="O1002", reason="x"))
+    assert len(again.said(FIRST, "order.closed")) == 1
+    deliver_all(again, sorted(rows, key=lambda row: row.n))
+    assert again.one(s.document, s.document.c.name == FIRST).successor == SECOND
+    assert SECOND in scope_of(again, wall)
+    assert FIRST not in scope_of(again, wall)
+    assert again.state(SECOND, "order:O1002")["closed"]
+    assert (again.state(SECOND, f"piece:{first}")["cell"], again.piece(first).place) == ("A01", "in_cell")
+    assert again.piece(second).scanned_ms is not None
+    again.do(c.OrderClose(order="O1001", reason="x"))
+    # A copy may be said twice after a restore; it counts once.
+    assert len({row.id for row in again.said(SECOND, "order.closed")}) == 2
+    recount(again)
+    copy.store.close()
