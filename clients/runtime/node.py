@@ -174,7 +174,8 @@ class Node:
         for name in list(own):
             successor = (self.replica.state("document", name) or {}).get("successor")
             own += [successor] if isinstance(successor, str) else []
-        wanted = dict.fromkeys([*own, *(scope.get("documents") or []), *self.replica.owing()])
+        named: list[str] = [*own, *(scope.get("documents") or []), *self.replica.owing()]
+        wanted: dict[str, None] = dict.fromkeys(named)
         return [name for name in wanted if not self.replica.is_gone(name)]
 
     def tidy(self) -> list[str]:

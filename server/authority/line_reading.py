@@ -48,22 +48,25 @@ def newest_of_line(conn: Connection, document: str) -> str:
     return max(open_ones or [document], key=number_in_line)
 
 
-def parked_facts(conn: Connection, document: str) -> frozenset[str]:
-    """Return the ids of the facts in a document that wait for a supervisor (E31): nobody carries them on before."""
-    v = s.verdict.c
-    parked = set(conn.execute(select(v.fact).where(v.document == document, v.rule == "parked")).scalars())
-    if not parked:
+def parked_facts(conn: Connection, document: str, facts: Sequence[PlacedFact]) -> frozenset[str]:
+    """Return the ids of those facts of a document that wait for a supervisor (E31): nobody carries them on before."""
+    revoked = set(conn.execute(select(s.device.c.number).where(s.device.c.revoked_ms.is_not(None))).scalars())
+    ids = [fact.id for fact in facts if fact.writer in revoked]
+    if not ids:
         return frozenset()
-    decided = select(v.fact).where(v.document == document, v.fact.in_(parked), v.rule.startswith("decide:"))
-    return frozenset(parked - set(conn.execute(decided).scalars()))
+    v = s.verdict.c
+    said = conn.execute(select(v.fact, v.rule).where(v.document == document, v.fact.in_(ids))).all()
+    parked = {row.fact for row in said if row.rule == "parked"}
+    return frozenset(parked - {row.fact for row in said if row.rule.startswith("decide:")})
 
 
 def facts_in_document(conn: Connection, document: str) -> list[PlacedFact]:
     """Return the facts of a document that may go on into another: no void, no parked one, none of the engine's own."""
     f = s.fact.c
     rows = conn.execute(select(s.fact).where(f.document == document, f.void.is_(None)).order_by(f.n, f.place)).all()
-    parked = parked_facts(conn, document)
-    return [placed_fact(row) for row in rows if row.id not in parked and row.kind not in ENGINE_KINDS]
+    facts = [placed_fact(row) for row in rows if row.kind not in ENGINE_KINDS]
+    parked = parked_facts(conn, document, facts)
+    return [fact for fact in facts if fact.id not in parked]
 
 
 def story_of(memory: Memory, subject: str, document: str) -> list[PlacedFact]:
@@ -75,7 +78,7 @@ def story_of(memory: Memory, subject: str, document: str) -> list[PlacedFact]:
     )
     story: dict[Key, PlacedFact] = {}
     for name in earlier:
-        parked = parked_facts(memory.conn, name)
+        parked = parked_facts(memory.conn, name, by_document[name])
         for fact in order_facts(memory.trade, [fact for fact in by_document[name] if fact.id not in parked]):
             story.setdefault(key_of(fact), fact)
     return list(story.values())

@@ -23,7 +23,7 @@ from server.authority.batch import Batch
 from server.authority.documents import say_scope
 from server.authority.line_reading import carried_in, facts_in_document
 from sync_core import limits
-from sync_core.facts import DOCUMENT_OPENED, PlacedFact, carry
+from sync_core.facts import PlacedFact, carry
 from sync_core.lines import line_of
 from trade.living import living_subjects
 
@@ -88,24 +88,21 @@ def _open_lines(b: Batch) -> list[tuple[str, str, int, int]]:
     ).all()
     found = []
     for row in rows:
-        opening = max((seq for _, seq in _openings(b, row.name)), default=0)
+        opening = max(_openings(b, row.name).values(), default=1)
         own = int(row.envelopes) - opening
         if line_of(row.name) is not None and (row.kind == "warehouse" or own >= opening):
             found.append((row.name, row.kind, own, opening))
     return found
 
 
-def _openings(b: Batch, document: str) -> list[tuple[int, int]]:
-    """Return (server's number, seq) of where each opening of a document ends: two only if a restored server opened it again."""
-    f = s.fact.c
-    rows = b.conn.execute(
-        select(f.writer, f.body).where(f.document == document, f.kind == DOCUMENT_OPENED, f.void.is_(None))
-    )
-    return [(row.writer, int(json.loads(row.body).get("opening", 1))) for row in rows]
+def _openings(b: Batch, document: str) -> dict[int, int]:
+    """Return {server's number: seq} of where each opening of a successor ends: two only if a restored server opened it again."""
+    state = b.memory.state(document, "document") or {}
+    return {int(writer): seq for writer, seq in state.get("opening", {}).items()}
 
 
 def _touched(b: Batch, document: str, facts: list[PlacedFact]) -> frozenset[str]:
-    opened = dict(_openings(b, document))
+    opened = _openings(b, document)
     return frozenset(x for fact in facts if fact.seq > opened.get(fact.writer, 0) for x in fact.subjects)
 
 
