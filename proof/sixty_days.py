@@ -14,9 +14,10 @@ from typing import Final
 
 from sqlalchemy import ColumnElement, Table, func, select
 
-from nahuo.sim.checks import check_at_rest
+from nahuo.sim.checks.at_rest import check_at_rest
 from nahuo.sim.day import Day, describe
-from nahuo.sim.office import MERCHANTS
+from nahuo.sim.people.office import MERCHANTS
+from nahuo.sim.scene import Scene
 from nahuo.sim.seams import seeded
 from nahuo.sim.world import HOUR_MS, MINUTE_MS, NO_FAULTS, Broken, World
 from proof.report import Part, Size
@@ -68,7 +69,8 @@ def live(folder: Path, days: int, *, broken: Callable[[str], None]) -> tuple[Siz
     """Live through `days`; return ({device: bytes of its file on each day, before or after its close}, {what happened: how often})."""
     world = World(SEED)
     world.faults = world.storm_faults = NO_FAULTS
-    day = Day(world, folder)
+    whole = Day(world, folder)
+    day = whole.scene
     day.office.closes_days = False
     day.office.written_off.append(0)  # Nobody's phone is written off here.
     sizes: Sizes = {device.name: [] for device in day.devices}
@@ -88,11 +90,11 @@ def live(folder: Path, days: int, *, broken: Callable[[str], None]) -> tuple[Siz
         broken(f"seed {SEED}, day {len(sizes[day.devices[0].name]) + 1}: {describe(error)}")
     finally:
         counts = _counts(day)
-        day.close()
+        whole.close()
     return sizes, counts
 
 
-def live_one_day(day: Day, number: int) -> dict[str, int]:
+def live_one_day(day: Scene, number: int) -> dict[str, int]:
     """From the morning's orders to the daily close, and the night in which everybody hears of it; returns the sizes before the close."""
     world, office = day.world, day.office
     world.events = 0
@@ -108,20 +110,20 @@ def live_one_day(day: Day, number: int) -> dict[str, int]:
         for picker in day.pickers:
             for _ in range(6):
                 world.later(world.random.randrange(20 * MINUTE_MS), "picker turn", picker.turn)
-        for act in (day.packer.turn, day.packer.turn, day.runner.turn, day.office.turn):
+        for act in (day.packers[0].turn, day.packers[0].turn, day.runners[0].turn, day.office.turn):
             world.later(world.random.randrange(20 * MINUTE_MS), "turn", act)
         world.run(began_ms + (turn + 1) * 30 * MINUTE_MS)
         for picker in day.pickers:
             picker.settle_slips()
             picker.finish()
-        day.packer.finish(look_again=turn % 3 == 2)
+        day.packers[0].finish(look_again=turn % 3 == 2)
     office.close_everything_closable()
-    day.packer.finish_returns()
-    day.packer.returns_expected.clear()
+    day.packers[0].finish_returns()
+    day.packers[0].returns_expected.clear()
     office.send_runner()
     world.run(began_ms + 8 * HOUR_MS)
     for _ in range(20):
-        day.runner.turn()
+        day.runners[0].turn()
     world.run(began_ms + 9 * HOUR_MS)
     evening = measure(day)
     office.give(c.DayClose())
@@ -129,7 +131,7 @@ def live_one_day(day: Day, number: int) -> dict[str, int]:
     return evening
 
 
-def measure(day: Day) -> dict[str, int]:
+def measure(day: Scene) -> dict[str, int]:
     """Return {device: bytes of its file}."""
     return {device.name: file_bytes(device.replica.conn, device.replica.path) for device in day.devices}
 
@@ -141,14 +143,14 @@ def file_bytes(conn: sqlite3.Connection, path: Path) -> int:
     return path.stat().st_size + (beside.stat().st_size if beside.exists() else 0)
 
 
-def _stock_up(day: Day) -> None:
+def _stock_up(day: Scene) -> None:
     """Waybill numbers for as many orders as sixty days bring."""
     day.server.carry_out(
         c.CourierRange(courier="圆通", prefix="YS", first=1, last=20_000, digits=10), by="platform:office"
     )
 
 
-def _counts(day: Day) -> dict[str, int]:
+def _counts(day: Scene) -> dict[str, int]:
     if day.server.down:
         return {}
     with day.server.store.reading() as conn:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from typing import Final
 
-from sqlalchemy import func, select, update
+from sqlalchemy import select, update
 
 from server import commands as c
 from server import schema as s
@@ -20,12 +20,11 @@ from server.authority.adoption import on_adopted
 from server.authority.batch import PLATFORM, Batch, body_of
 from server.authority.closing import close_order
 from server.authority.documents import say_scope
-from server.authority.line_reading import facts_in_document
 from server.authority.purchases import RECOVERED
-from server.authority.succession import send_devices
+from server.authority.succession import join_newest
 from server.rows import insert_once
 from sync_core.errors import RefusedError
-from sync_core.facts import DOCUMENT_CLOSED, DOCUMENT_OPENED, PlacedFact, carry
+from sync_core.facts import DOCUMENT_CLOSED, DOCUMENT_OPENED, PlacedFact
 from sync_core.lines import line_of
 from trade import kinds
 from trade.carry import document_kind
@@ -75,14 +74,7 @@ def _document_has_ended(b: Batch, document: str, fact: PlacedFact) -> None:
         return
     _know_document(b, successor, "", fact)
     b.forget_newest(document)
-    e = s.envelope.c
-    since = b.conn.execute(select(func.min(e.n)).where(e.device == b.server.number)).scalar() or 0
-    here = b.conn.execute(select(s.fact.c.id).where(s.fact.c.document == document, s.fact.c.n >= since)).scalars()
-    ours = set(here)
-    for late in facts_in_document(b.conn, document):
-        if late.id in ours:
-            b.say(document, carry(late))
-    send_devices(b, document, b.newest(document))
+    join_newest(b, document)
 
 
 def _know_document(b: Batch, document: str, owner: str, fact: PlacedFact) -> None:

@@ -23,7 +23,7 @@ from server.authority.batch import Batch
 from server.authority.documents import say_scope
 from server.authority.line_reading import carried_in, facts_in_document
 from sync_core import limits
-from sync_core.facts import PlacedFact, carry
+from sync_core.facts import DOCUMENT_CLOSED, Fact, PlacedFact, carry
 from sync_core.lines import line_of
 from trade.living import living_subjects
 
@@ -33,12 +33,19 @@ RETURN_WAIT_MS: Final = 30 * 24 * 60 * 60 * 1000
 
 def end_documents(b: Batch) -> list[str]:
     """End what has done its day, at the daily close; returns the successors."""
+    for name, _, _, _ in _open_lines(b):
+        if b.newest(name) != name:
+            # A server restored from a backup had this one open, and devices told it of a later one.
+            b.say_here(name, Fact(kind=DOCUMENT_CLOSED, subjects=("document",), body={"successor": b.newest(name)}))
+            join_newest(b, name)
+    b.flush()
     return [end_document(b, name) for name, kind, own, _ in _open_lines(b) if own >= limits.DOCUMENT_ENDS_AFTER[kind]]
 
 
 def end_large_documents(b: Batch) -> list[str]:
     """End what grew too large before its day is over; returns the successors."""
-    return [end_document(b, name) for name, _, own, _ in _open_lines(b) if own >= limits.DOCUMENT_ENVELOPES_MAX]
+    large = [name for name, _, own, _ in _open_lines(b) if own >= limits.DOCUMENT_ENVELOPES_MAX]
+    return [end_document(b, name) for name in large if b.newest(name) == name]
 
 
 def end_document(b: Batch, old: str) -> str:
@@ -58,6 +65,17 @@ def end_document(b: Batch, old: str) -> str:
     new = b.open_successor(old, owner=row.owner, writers=_writers(b, old), facts=going)
     send_devices(b, old, new)
     return new
+
+
+def join_newest(b: Batch, old: str) -> None:
+    """The lost server had ended this document: what was read in it since the restore goes on, and devices are sent there."""
+    e, f = s.envelope.c, s.fact.c
+    since = b.conn.execute(select(func.min(e.n)).where(e.device == b.server.number)).scalar() or 0
+    fresh = set(b.conn.execute(select(f.id).where(f.document == old, f.n >= since)).scalars())
+    for late in facts_in_document(b.conn, old):
+        if late.id in fresh:
+            b.say(old, carry(late))
+    send_devices(b, old, b.newest(old))
 
 
 def send_devices(b: Batch, old: str, new: str) -> None:

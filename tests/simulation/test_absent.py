@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nahuo.sim.checks import check_at_rest
+from nahuo.sim.checks.at_rest import check_at_rest
 from nahuo.sim.day import Day
+from nahuo.sim.scene import Scene
 from nahuo.sim.seams import seeded
 from nahuo.sim.world import HOUR_MS, MINUTE_MS, NO_FAULTS, World
 from server import commands as c
@@ -21,19 +22,20 @@ def test_a_device_absent_for_90_days_delivers_and_nothing_is_resurrected(tmp_pat
     world = World(90)
     world.faults = world.storm_faults = NO_FAULTS
     with seeded(90):
-        day = Day(world, tmp_path)
+        whole = Day(world, tmp_path)
+        day = whole.scene
         try:
             owed = _leave(day)
             for number in range(1, DAYS + 1):
                 _one_day_without_it(day, number)
             _come_back(day, owed)
         finally:
-            day.close()
+            whole.close()
 
 
-def _leave(day: Day) -> int:
+def _leave(day: Scene) -> int:
     """A morning with the terminal, then its cable is out: it scans on, and its work waits. Returns how many actions."""
-    world, terminal = day.world, day.packer.terminal
+    world, terminal = day.world, day.packers[0].terminal
     for device in day.devices:
         device.start()
     for _ in range(3):
@@ -50,13 +52,13 @@ def _leave(day: Day) -> int:
     for picker in day.pickers:
         picker.settle_slips()
         picker.finish()
-    day.packer.finish(look_again=False)
+    day.packers[0].finish(look_again=False)
     owed = terminal.replica.waiting().actions
     assert owed > 3
     return owed
 
 
-def _one_day_without_it(day: Day, number: int) -> None:
+def _one_day_without_it(day: Scene, number: int) -> None:
     world = day.world
     world.events = 0
     world.run(number * DAY_MS)
@@ -73,8 +75,8 @@ def _one_day_without_it(day: Day, number: int) -> None:
     world.run(number * DAY_MS + 6 * HOUR_MS)
 
 
-def _come_back(day: Day, owed: int) -> None:
-    world, terminal = day.world, day.packer.terminal
+def _come_back(day: Scene, owed: int) -> None:
+    world, terminal = day.world, day.packers[0].terminal
     assert terminal.replica.waiting().actions == owed
     assert "warehouse/main/1" in terminal.replica.documents()
     terminal.regain_signal()
