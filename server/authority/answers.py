@@ -120,17 +120,20 @@ def bounce(
     """The merchant is asked for another quote; when the phone itself said it (`fact`), the task ends and its money is released (R80).
 
     A question that was refused or ran out ends nothing on a phone that has not heard of it: it may still buy within the cap, so the
-    money stays frozen until the phone's own facts show that it did not (D9, D13).
+    money stays frozen until the phone's own facts show that it did not (D9, D13). So it does while an earlier attempt's phone is out.
     """
     b.set(st.wanted, wanted.id, status="bounced")
     if fact:
         b.set(st.task, task.id, status="bounced")
-        b.ledger.release(
-            wanted.id, key=f"bounce:{task.id}", about=b.about(order=order, task=task.id, fact=fact),
-            zh=f"档口价 {_yuan(price_fen)} 高于上限，退回冻结",
-            en=f"The stall wants {_yuan(price_fen)}, above the cap: released",
-        )  # fmt: skip
-        b.rescreen.add(order.merchant)
+        t = st.task.c
+        elsewhere = select(t.id).where(t.wanted == wanted.id, t.status.in_(("out", "asked", "answered", "recalled")))
+        if b.conn.execute(elsewhere.limit(1)).first() is None:
+            b.ledger.release(
+                wanted.id, key=f"bounce:{task.id}", about=b.about(order=order, task=task.id, fact=fact),
+                zh=f"档口价 {_yuan(price_fen)} 高于上限，退回冻结",
+                en=f"The stall wants {_yuan(price_fen)}, above the cap: released",
+            )  # fmt: skip
+            b.rescreen.add(order.merchant)
     b.ask(
         "bounce", f"task:{task.id}", order=order.id, merchant=order.merchant, cause=cause,
         detail={"price_fen": price_fen, "cap_fen": task.cap_fen, "quote_fen": task.quote_fen, "task": task.id, "stall": task.stall_id},

@@ -303,3 +303,23 @@ def test_d10_a_piece_that_has_left_serves_the_order_and_a_colleagues_is_the_seco
         device.deliver()
     assert (day.piece(code).outcome, day.piece(later).outcome) == ("keeps", "second")
     assert day.money() == (100_000 - 6000 - 100 - ORDER_FEN, 0)
+
+
+def test_d9_a_bounce_frees_nothing_while_the_phone_of_an_earlier_attempt_may_have_bought(day: Day) -> None:
+    day.enrol("warehouse", "wu")
+    ann, bo = day.enrol("picker", "ann"), day.enrol("picker", "bo")
+    day.orders(f"A1|{CODE}|1")
+    day.do(c.RoutesAssign(devices=[ann.number]))
+    ann.sync(ann.route("T1001-1"))
+    ann.offline = True
+    code = ann.buy("T1001-1", 6000)
+    day.do(c.TaskReassign(task="T1001-1", device=bo.number))
+    held = day.money()[1]
+    bo.say(
+        bo.route("T1001-1.2"), kinds.TaskBounced(price_fen=9000).about("task:T1001-1.2", day.task("T1001-1").stall_id)
+    )
+    assert day.money()[1] == held
+    day.do(c.TaskDecide(task="T1001-1.2", choice="close_line"))
+    ann.offline = False
+    ann.deliver()
+    assert (day.piece(code).outcome, day.piece(code).charged_fen) == ("closed_unseen", 6000)
