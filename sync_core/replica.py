@@ -204,7 +204,8 @@ class Replica(ReplicaStore):
                         body={
                             k: renamed.get(f"{document} {v}", v) if isinstance(v, str) else v for k, v in f.body.items()
                         },
-                        origin=f.origin or (None if is_own_history else fact_id(said.device, seq_in_line(document, said.seq), i)),
+                        origin=f.origin
+                        or (None if is_own_history else fact_id(said.device, seq_in_line(document, said.seq), i)),
                     )
                     for i, f in enumerate(said.facts)
                 ]
