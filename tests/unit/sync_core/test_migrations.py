@@ -60,7 +60,16 @@ def migrate_until(path: Path, statement: int) -> bool:
         conn.close()
 
 
-def test_a_new_file_dies_at_every_statement_and_is_finished_by_the_next_start(tmp_path: Path) -> None:
+def test_a_new_file_dies_at_every_statement_and_is_finished_by_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = []
+    with monkeypatch.context() as older:
+        for count in range(1, len(replica_schema.MIGRATIONS)):
+            older.setattr(replica_schema, "MIGRATIONS", replica_schema.MIGRATIONS[:count])
+            assert migrate_until(tmp_path / f"step-{count}.db", 0)
+            steps.append(shape(tmp_path / f"step-{count}.db"))
+            older.undo()
     whole = tmp_path / "whole.db"
     assert migrate_until(whole, 0)
     cuts = 0
@@ -69,7 +78,7 @@ def test_a_new_file_dies_at_every_statement_and_is_finished_by_the_next_start(tm
         if migrate_until(path, statement):
             break
         cuts += 1
-        assert shape(path) in ([(0,)], shape(whole)), "nothing, or all of it"
+        assert shape(path) in ([(0,)], *steps, shape(whole)), "nothing, or all of a step"
         assert migrate_until(path, 0)
         assert shape(path) == shape(whole)
     assert cuts > 12

@@ -36,14 +36,19 @@ def test_a_day_of_version_1_is_read_verified_and_folded_to_what_it_was() -> None
             assert refusal is None
             envelopes += [one.envelope for one in good]
         assert {envelope.schema for envelope in envelopes} == {1}
-        told = [f for e in envelopes for f in place(e, basis={}, admission=admission_of(e.device, {})) if e.device == 0]
+        told = [
+            f
+            for e in envelopes
+            for f in place(e, document=document, basis={}, admission=admission_of(e.device, {}))
+            if e.device == 0
+        ]
         admissions = read_admissions(told)
         subjects: dict[str, list[Any]] = defaultdict(list)
         basis: dict[int, Any] = {}
         for envelope in envelopes:
             basis[envelope.device] = whole_basis(basis.get(envelope.device, {}), envelope)
             admission = admission_of(envelope.device, admissions)
-            for fact in place(envelope, basis=basis[envelope.device], admission=admission):
+            for fact in place(envelope, document=document, basis=basis[envelope.device], admission=admission):
                 assert judge(MARKET_DAY, fact) is None, (document, fact)
                 kinds.add(fact.kind)
                 for subject in fact.subjects:
