@@ -174,10 +174,12 @@ def file_bytes(conn: sqlite3.Connection, path: Path) -> int:
 
 
 def _stock_up(day: Scene) -> None:
-    """Waybill numbers for as many orders as sixty days bring."""
-    day.server.carry_out(
-        c.CourierRange(courier="圆通", prefix="YS", first=1, last=20_000, digits=10), by="platform:office"
-    )
+    """Waybill numbers for as many orders as sixty days bring, and tasks for those only who are at work."""
+    more = c.CourierRange(courier="圆通", prefix="YS", first=1, last=20_000, digits=10)
+    day.server.carry_out(more, by="platform:office")
+    # The phone that nobody carries would keep its tasks, and their orders, open for ever.
+    for number in sorted(day.server.hostile):
+        day.server.carry_out(c.DeviceRevoke(device=number), by="platform:office")
 
 
 def _counts(day: Scene) -> dict[str, int]:
