@@ -297,14 +297,17 @@ def the_price_paid_is_the_quote(patch: Patch, reached: Reached) -> None:
 
 @LEDGER.plant(1)
 def the_price_cap_is_forgotten(patch: Patch, reached: Reached) -> None:
-    """The merchant is charged the whole price, also above what he agreed to."""
+    """A price corrected upwards is the merchant's as a whole, also above what is frozen for it: the platform bears nothing."""
+    real = pricing.judge_correction
 
-    def whole(want: Any, price_fen: int) -> tuple[int, int]:
-        if price_fen > want.cap_fen:
+    def judged(**more: Any) -> Any:
+        decision = real(**more)
+        if decision.platform_fen > 0:
             reached()
-        return price_fen, 0
+            return type(decision)(merchant_fen=decision.merchant_fen, platform_fen=0)
+        return decision
 
-    patch.set(conflicts, "_split_at_cap", whole)
+    patch.set(corrections, "judge_correction", judged)
 
 
 @LEDGER.plant(1)
@@ -383,12 +386,14 @@ def purchases_are_not_carried(patch: Patch, reached: Reached) -> None:
 
 @CARRY.plant(1)
 def a_carried_fact_gets_a_new_name(patch: Patch, reached: Reached) -> None:
-    """Carried facts lose their old id, so that a copy counts as another fact."""
+    """Carried facts get another id, so that a copy counts as another fact."""
     real = facts.carry
 
     def renamed(fact: Any) -> Any:
         reached()
-        return replace(real(fact), origin=None)
+        copy = real(fact)
+        device, seq, index = fact.id.split(".")
+        return replace(copy, carried=replace(copy.carried, fact_id=f"{device}.{int(seq) + 500_000}.{index}"))
 
     patch.set(batch, "carry", renamed)
 

@@ -8,7 +8,6 @@ Rules R43, R80-R82, D7-D11, E1-E4, E7, E8, E11.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final, assert_never
 
@@ -82,14 +81,17 @@ def on_bought(b: Batch, document: str, fact: PlacedFact) -> None:
     decide_purchase(b, document, fact.id, code, task)
 
 
-def _freeze_again(b: Batch, wanted: Row[Any], task: Row[Any], order: Row[Any], fact_id: str) -> None:
+def _freeze_again(b: Batch, wanted: Row[Any], task: Row[Any], order: Row[Any], fact_id: str) -> bool:
     """Freeze anew what a bounce or a question that ran out gave back while a phone had bought within the cap (D7).
 
-    The merchant had agreed to that price, so it is his if his wallet covers it; else the platform bears it (I5).
+    The merchant had agreed to that price, so it is his if his wallet covers it; else the platform bears it (I5). False when it does.
     """
     if wanted.status == "bounced" and wanted.keeper is None:
-        with suppress(RefusedError):
+        try:
             freeze(b, order, wanted, task, again=fact_id)
+        except RefusedError:
+            return False
+    return True
 
 
 def decide_purchase(b: Batch, document: str, fact_id: str, code: str, task: Row[Any]) -> None:
@@ -98,7 +100,7 @@ def decide_purchase(b: Batch, document: str, fact_id: str, code: str, task: Row[
     order = b.row(st.shop_order, task.order_id)
     assert wanted is not None
     assert order is not None
-    _freeze_again(b, wanted, task, order, fact_id)
+    covered = _freeze_again(b, wanted, task, order, fact_id)
     want, qualified = _build_want(b, document, fact_id, wanted, task, order)
     decision = judge_purchase(want, qualified)
     if isinstance(decision, ClosedUnseen | Keeps | OverCap) and _written_off(b, wanted, order):
@@ -115,6 +117,8 @@ def decide_purchase(b: Batch, document: str, fact_id: str, code: str, task: Row[
     if lost is None:
         b.say_to([document, warehouse, *_route_of(b, document, task)], fact)
     _carry_out(b, decision, verdict, code, task, wanted, order, fact_id)
+    if not covered and isinstance(decision, OverCap):
+        b.discrepancy("wallet_short", f"piece:{code}", PLATFORM, facts=[fact_id], excess_fen=verdict.excess_fen)
 
 
 def keep_piece(

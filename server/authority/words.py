@@ -125,6 +125,10 @@ DISCREPANCIES: Final[dict[str, Words]] = {
         "发出了不认识的包裹",
         "a parcel nobody knows was shipped",
     ),
+    "wallet_short": (
+        "余额不足以重新冻结：{excess_fen} 分由平台承担",
+        "the wallet could not cover what was to be frozen again: {excess_fen} fen are the platform's",
+    ),
     "shipped_voided": (
         "用作废的面单 {waybill_no} 发出",
         "shipped under the void number {waybill_no}",

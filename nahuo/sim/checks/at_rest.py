@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from sqlalchemy import select
 
+from nahuo.sim.checks.carried import check_carried
 from nahuo.sim.checks.money import check_money
 from nahuo.sim.checks.pieces import check_pieces
 from nahuo.sim.nodes.device import DeviceNode
@@ -28,6 +29,7 @@ def check_at_rest(scene: Scene) -> None:
         scene.world.note(f"{document} {digest}")
     _check_replicas(scene, hashes)
     _check_recount(scene, checks)
+    check_carried(scene)
     check_pieces(scene)
     check_money(scene)
 

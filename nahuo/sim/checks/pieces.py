@@ -32,11 +32,19 @@ def check_pieces(scene: Scene) -> None:
                 s.fact.c.kind == "piece.bought", s.fact.c.carried == 0, s.fact.c.void.is_(None)
             ).group_by(s.fact.c.subjects)
         ).all()  # fmt: skip
+        shipped = conn.execute(
+            select(s.fact.c.subjects, s.fact.c.device, func.count(s.fact.c.id.distinct())).where(
+                s.fact.c.kind == "parcel.shipped", s.fact.c.carried == 0, s.fact.c.void.is_(None)
+            ).group_by(s.fact.c.subjects, s.fact.c.device)
+        ).all()  # fmt: skip
     if left is not None:
         raise Broken(f"I3: {left[0]} has shipped without {left[1]}, which is {left[2]}")
     for subjects, count in bought:
         if count != 1:
             raise Broken(f"REL-I3: {subjects} was bought {count} times")
+    for subjects, device, count in shipped:
+        if count != 1:
+            raise Broken(f"REL-I3: {subjects} was shipped {count} times by {device}")
     pieces = {row.code: row for row in rows}
     # What a stopped device delivered waits for a supervisor: its pieces are known from their labels only (E31).
     stopped = {device.name for device in scene.devices if is_stopped(scene, device)}

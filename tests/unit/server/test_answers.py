@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
+from sqlalchemy import delete, update
 
 from server import commands as c
 from server import schema_trade as st
+from server.ledger import About, Ledger
+from server.recount.money import check_money
 from tests.unit.server.day import Day, Device
 from trade import kinds
 
@@ -89,6 +92,49 @@ def test_a_bounce_taken_back_freezes_the_money_again(day: Day, phone: Device) ->
     phone.say(phone.route(TASK), kinds.AnswerWithdrawn(fact=fact).about(f"task:{TASK}"))
     assert day.money()[1] == PIECE_FEN + ORDER_FEN
     assert day.piece(phone.buy(TASK, 6400)).outcome == "keeps"
+
+
+def test_d7_i5_what_a_short_wallet_cannot_freeze_again_is_the_platforms(day: Day, phone: Device) -> None:
+    """The phone bought within the cap behind its own bounce, and another order took the money meanwhile: somebody owns that."""
+    bounce(day, phone, 7200)
+    day.orders(f"A2|{CODE}|15")
+    code = phone.buy(TASK, 6400)
+    piece = day.piece(code)
+    assert (piece.outcome, piece.charged_fen, piece.excess_fen) == ("over_cap", 0, 6400)
+    told = day.one(st.discrepancy, st.discrepancy.c.code == "wallet_short")
+    assert (told.owner, told.subject, "6400" in told.en) == ("platform", f"piece:{code}", True)
+    with day.store.reading() as conn:
+        assert [check.faults for check in check_money(conn) if not check.holds] == []
+
+
+def test_i4_a_piece_within_its_cap_that_nobody_owns_is_a_fault(day: Day, phone: Device) -> None:
+    bounce(day, phone, 7200)
+    day.orders(f"A2|{CODE}|15")
+    phone.buy(TASK, 6400)
+    with day.store.transaction() as conn:
+        conn.execute(delete(st.discrepancy).where(st.discrepancy.c.code == "wallet_short"))
+    with day.store.reading() as conn:
+        assert [check.name for check in check_money(conn) if not check.holds] == ["I4"]
+
+
+def test_i4_a_price_that_nobody_pays_is_a_fault(day: Day, phone: Device) -> None:
+    code = phone.buy(TASK, 6400)
+    with day.store.transaction() as conn:
+        conn.execute(update(st.piece).where(st.piece.c.code == code).values(price_fen=6300))
+    with day.store.reading() as conn:
+        faults = [fault for check in check_money(conn) for fault in check.faults]
+    assert faults == [f"piece {code}: 6400 charged and 0 borne of 6300 fen paid"]
+
+
+def test_r72_i4_fees_beyond_what_was_captured_are_a_fault(day: Day, phone: Device) -> None:
+    code = phone.buy(TASK, 6400)
+    about = About(merchant="m1", order=day.piece(code).order_id)
+    with day.store.transaction() as conn:
+        lines = {"merchant:m1:available": -100, "platform:commission": 100}
+        Ledger(conn, day.now_ms).enter("more", "fees", lines, about, zh="多收", en="Taken again")
+    with day.store.reading() as conn:
+        faults = [fault for check in check_money(conn) for fault in check.faults]
+    assert faults == [f"order {about.order}: 100 fen of fees taken, 0 captured of its holds"]
 
 
 def test_d7_a_question_is_answered_within_thirty_minutes_or_bounces(day: Day, phone: Device) -> None:

@@ -1,0 +1,39 @@
+"""What one document knows of a subject, the others that need it know too: the carry table, held against the log.
+
+A terminal sorts by the warehouse's document, never by a picker's route: a purchase that stays in the route leaves its bag unexplained.
+Both ends of a session agree on a document that lacks it, so comparing replicas with the server cannot see that.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from nahuo.sim.scene import Scene
+from nahuo.sim.world import Broken
+from trade.carry import carry_targets, document_kind
+
+
+def check_carried(scene: Scene) -> None:
+    """Every fact that was decided stands, under its own id, in each document that needed it and spoke of its subject before."""
+    with scene.server.store.reading() as conn:
+        missing = conn.exec_driver_sql(_NOT_IN_THE_OTHER).all()
+    for row in missing:
+        if document_kind(row.other) in carry_targets(row.kind):
+            raise Broken(f"carry: {row.kind} {row.id} of {row.document} never came to {row.other}")
+
+
+# Ids are unique within a document only, so a copy is told by id, kind and subjects. A document that was closed when the fact was decided
+# takes no copy, and one that spoke of the subject only later got its state with the assignment.
+_NOT_IN_THE_OTHER: Final = """
+SELECT DISTINCT f.id, f.kind, f.document, earlier.document AS other
+FROM fact f
+JOIN verdict v ON v.id = f.document || '|' || f.id || '|decide:' || f.kind
+JOIN fact_subject mine ON mine.document = f.document AND mine.writer = f.writer AND mine.seq = f.seq AND mine.place = f.place
+JOIN fact_subject theirs ON theirs.subject = mine.subject AND theirs.document <> f.document
+JOIN fact earlier ON earlier.document = theirs.document AND earlier.writer = theirs.writer
+ AND earlier.seq = theirs.seq AND earlier.place = theirs.place AND earlier.n < f.n
+JOIN document d ON d.name = earlier.document AND (d.closed_ms IS NULL OR d.closed_ms > v.decided_ms)
+WHERE f.carried = 0 AND f.void IS NULL AND NOT EXISTS (
+ SELECT 1 FROM fact copy
+ WHERE copy.document = earlier.document AND copy.id = f.id AND copy.kind = f.kind AND copy.subjects = f.subjects)
+"""
