@@ -391,9 +391,8 @@ def a_carried_fact_gets_a_new_name(patch: Patch, reached: Reached) -> None:
 
     def renamed(fact: Any) -> Any:
         reached()
-        copy = real(fact)
         device, seq, index = fact.id.split(".")
-        return replace(copy, carried=replace(copy.carried, fact_id=f"{device}.{int(seq) + 500_000}.{index}"))
+        return real(replace(fact, id=f"{device}.{int(seq) + 500_000}.{index}"))
 
     patch.set(batch, "carry", renamed)
 
