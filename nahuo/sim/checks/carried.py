@@ -22,8 +22,9 @@ def check_carried(scene: Scene) -> None:
             raise Broken(f"carry: {row.kind} {row.id} of {row.document} never came to {row.other}")
 
 
-# Ids are unique within a document only, so a copy is told by id, kind and subjects. A document that was closed when the fact was decided
-# takes no copy, and one that spoke of the subject only later got its state with the assignment.
+# Ids are unique within a document only, so a copy is told by id, kind and subjects. A document that was closed when the fact was
+# decided takes no copy; its successor (the same name with another number) does. One that spoke of the subject only later got its
+# state with the assignment.
 _NOT_IN_THE_OTHER: Final = """
 SELECT DISTINCT f.id, f.kind, f.document, earlier.document AS other
 FROM fact f
@@ -35,5 +36,7 @@ JOIN fact earlier ON earlier.document = theirs.document AND earlier.writer = the
 JOIN document d ON d.name = earlier.document AND (d.closed_ms IS NULL OR d.closed_ms > v.decided_ms)
 WHERE f.carried = 0 AND f.void IS NULL AND NOT EXISTS (
  SELECT 1 FROM fact copy
- WHERE copy.document = earlier.document AND copy.id = f.id AND copy.kind = f.kind AND copy.subjects = f.subjects)
+ WHERE (copy.document = earlier.document OR (earlier.document NOT LIKE 'route/%'
+   AND rtrim(copy.document, '0123456789') = rtrim(earlier.document, '0123456789')))
+ AND copy.id = f.id AND copy.kind = f.kind AND copy.subjects = f.subjects)
 """
