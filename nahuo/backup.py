@@ -5,6 +5,8 @@ its database; every copy passes an integrity check. The file is a tar: `manifest
 SHA-256. After writing, the file is read back and every hash compared; only then does it get its name.
 
 The install token is left out on purpose: it tells a restored folder from the original, so that both never speak under one number.
+The outbox's twin is left out too: all it holds stands in the database and the key file, and the next start writes it anew. Files that a
+repair set aside are copied byte by byte: they are damaged, and must not keep the sound database from being saved.
 The copy holds private keys: the file is readable by its owner only.
 """
 
@@ -28,12 +30,14 @@ from typing import Any, BinaryIO, Final
 from nahuo.data_folder import is_sqlite, look_at, read_only
 from sync_core.errors import CorruptError, IncompatibleError, RefusedError
 from sync_core.replica import INSTALL_TOKEN
+from sync_core.twin import TWIN
 
 FORMAT: Final = 1
 MANIFEST: Final = "manifest.json"
 MANIFEST_BYTES_MAX: Final = 1024 * 1024
 """About 8,000 files; a data folder has ten."""
-_LEFT_OUT: Final = (INSTALL_TOKEN, "ballast")
+_LEFT_OUT: Final = (INSTALL_TOKEN, "ballast", TWIN)
+_SET_ASIDE: Final = "set-aside"
 _LEFT_OUT_ENDINGS: Final = ("-wal", "-shm", "-journal", ".lock", ".new", ".partial", ".pid", ".log")
 _BLOCK_BYTES: Final = 1024 * 1024
 
@@ -63,7 +67,9 @@ def make_backup(data: Path, to: Path) -> Backup:
     partial = to.with_name(to.name + ".partial")
     try:
         with tempfile.TemporaryDirectory(prefix=".nahuo-backup-", dir=to.parent) as work:
-            copies = [(name, _copy(source, Path(work) / str(n))) for n, (name, source) in enumerate(_chosen(data))]
+            copies = [
+                (name, _copy(name, source, Path(work) / str(n))) for n, (name, source) in enumerate(_chosen(data))
+            ]
             files = {name: {"bytes": copy.stat().st_size, "sha256": _sha256(copy)} for name, copy in copies}
             manifest = {
                 "format": FORMAT, "nahuo": version("nahuo"), "kind": folder.kind, "made_at_ms": made_at_ms, "files": files,
@@ -134,14 +140,19 @@ def restore_backup(path: Path, data: Path) -> Backup:
 
 def _chosen(data: Path) -> Iterator[tuple[str, Path]]:
     for path in sorted(data.rglob("*")):
-        left_out = path.name in _LEFT_OUT or path.name.endswith(_LEFT_OUT_ENDINGS)
+        name = path.relative_to(data).as_posix()
+        left_out = path.name in _LEFT_OUT or (path.name.endswith(_LEFT_OUT_ENDINGS) and not _is_set_aside(name))
         if path.is_file() and not path.is_symlink() and not left_out:
-            yield path.relative_to(data).as_posix(), path
+            yield name, path
 
 
-def _copy(source: Path, to: Path) -> Path:
+def _is_set_aside(name: str) -> bool:
+    return PurePosixPath(name).parts[0] == _SET_ASIDE
+
+
+def _copy(name: str, source: Path, to: Path) -> Path:
     """Copy one file; a database by SQLite's online backup, checked."""
-    if not is_sqlite(source):
+    if _is_set_aside(name) or not is_sqlite(source):
         with source.open("rb") as file, _private(to) as out:
             while block := file.read(_BLOCK_BYTES):
                 out.write(block)

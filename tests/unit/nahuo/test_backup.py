@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from clients.runtime.repair import keep_twin, open_or_repair
 from nahuo.backup import MANIFEST, check_backup, make_backup, restore_backup
 from sync_core.errors import CorruptError, IncompatibleError, RefusedError
 from sync_core.replica import INSTALL_TOKEN, Replica
+from sync_core.twin import TWIN, Twin, read_twin
 from tests.unit.nahuo.toy import DOCUMENT, ToyTrade, open_client, say
 
 
@@ -49,6 +51,36 @@ def test_restored_client_knows_that_it_is_a_copy(client: Path, tmp_path: Path) -
         say(copy, "three")
     assert copy.state_vector(DOCUMENT) == {0: 1, 101: 2}
     copy.close()
+
+
+def test_the_twin_with_its_second_copy_of_the_key_stays_out_and_the_restored_device_is_a_copy(
+    client: Path, tmp_path: Path
+) -> None:
+    twin = Twin(client / TWIN)
+    twin.write_anew({"number": 101, "key": (b"d" * 32).hex()}, [])
+    twin.close()
+    assert (client / TWIN).stat().st_mode & 0o077 == 0
+    assert TWIN not in make_backup(client, tmp_path / "b").files
+    restored = tmp_path / "restored"
+    restore_backup(tmp_path / "b", restored)
+    again = open_or_repair(restored / "replica.db", ToyTrade(), synchronous="OFF", stamp="x", now_ms=1)
+    keep_twin(again, restored)
+    assert again.is_copy
+    assert (read_twin(restored / TWIN).identity or {})["key"] == (b"d" * 32).hex()
+    assert (restored / TWIN).stat().st_mode & 0o077 == 0
+    again.close()
+
+
+def test_a_damaged_database_that_a_repair_set_aside_is_copied_as_it_is(client: Path, tmp_path: Path) -> None:
+    aside = client / "set-aside" / "2026-11-25-1"
+    aside.mkdir(parents=True)
+    kept = {"replica.db": b"SQLite format 3\0" + bytes(4096), "replica.db-wal": b"journal"}
+    for name, data in kept.items():
+        (aside / name).write_bytes(data)
+    restore_backup(make_backup(client, tmp_path / "b").path, tmp_path / "restored")
+    assert {
+        path.name: path.read_bytes() for path in (tmp_path / "restored" / "set-aside" / aside.name).iterdir()
+    } == kept
 
 
 def test_backup_is_readable_by_its_owner_only(client: Path, tmp_path: Path) -> None:
