@@ -27,7 +27,7 @@ from sync_core.files import sync_folder, write_durably
 from sync_core.fold import Trade
 from sync_core.identity import Ed25519Signer, Verifier
 from sync_core.replica import INSTALL_TOKEN, Replica
-from sync_core.twin import TWIN, Twin, read_twin
+from sync_core.twin import TWIN, Twin, TwinContent, read_twin
 
 log = logging.getLogger("nahuo.repair")
 
@@ -47,6 +47,7 @@ _KEPT: Final = (
     "printer.waybill",
 )
 LABELS_TOLD_MAX: Final = 200
+KEY_BYTES: Final = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,11 +102,10 @@ def restore_key(folder: Path, replica: Replica) -> None:
     if replica.number is None:
         return
     path = folder / str(replica.setting(SETTING, FIRST_KEY))
-    if path.is_file() and path.stat().st_size == 32:
+    if path.is_file() and path.stat().st_size == KEY_BYTES:
         return
-    identity = read_twin(folder / TWIN).identity or {}
-    key = str(identity.get("key") or "")
-    if identity.get("number") != replica.number or len(key) != 64:
+    key = str((_own_twin(folder, _told_by(replica)).identity or {}).get("key") or "")
+    if len(key) != 64:
         raise CorruptError(
             "this device's key is gone, so nobody would believe what it says: start it with an empty folder and a new code"
             " (--data, --enroll); keep this folder, and scan the printed labels in at the warehouse"
@@ -126,14 +126,12 @@ def _what_is_missing(replica: Replica) -> str:
     folder = replica.path.parent
     if replica.number is not None and not (folder / INSTALL_TOKEN).is_file():
         return ""  # a restored or copied device: that way is known
-    twin = read_twin(folder / TWIN)
+    twin = _own_twin(folder, _told_by(replica))
     number = (twin.identity or {}).get("number")
     if not isinstance(number, int):
         return ""
     if replica.number is None:
         return f"the database does not know this device any more, it was number {number}"
-    if replica.number != number:
-        return ""
     if int((twin.identity or {}).get("piece_serial") or 0) > int(replica.setting("piece_serial", 0)):
         return "fewer labels were minted than the twin knows of: an old copy"
     for document, stored in twin.envelopes:
@@ -142,6 +140,23 @@ def _what_is_missing(replica: Replica) -> str:
             if said.device == number and said.seq > replica.state_vector(document).get(number, 0):
                 return f"{document}: {number}.{said.seq} was said and is not there: an old copy"
     return ""
+
+
+def _told_by(replica: Replica) -> dict[str, Any]:
+    return {name: replica.setting(name) for name in ("number", "server_key", SETTING)}
+
+
+def _own_twin(folder: Path, settings: Mapping[str, Any]) -> TwinContent:
+    """Return the twin of this folder, empty when it is another installation's: number, server or key are not those known here."""
+    twin = read_twin(folder / TWIN)
+    identity = twin.identity or {}
+    if any(settings.get(name) not in (None, identity.get(name)) for name in ("number", "server_key")):
+        return TwinContent()
+    path = folder / str(settings.get(SETTING) or identity.get(SETTING) or FIRST_KEY)
+    key = path.read_bytes() if path.is_file() else b""
+    if len(key) == KEY_BYTES and identity.get("key") not in (None, "", key.hex()):
+        return TwinContent()
+    return twin
 
 
 def _repair(database: Path, trade: Trade, *, synchronous: str, stamp: str, now_ms: int) -> Replica:
@@ -178,12 +193,10 @@ def _told(saved: _Saved, number: int, *, stamp: str, now_ms: int) -> dict[str, A
 def _gather(database: Path) -> _Saved:
     """Return what the damaged database and the twin hold of identity and outbox, each envelope checked by signature."""
     folder = database.parent
-    twin = read_twin(folder / TWIN)
     settings, rows = _read_damaged(database)
-    identity = dict(twin.identity or {})
-    # The database is newer than the twin's first record where both can be read; a number of another device never is.
-    if identity.get("number") in (None, settings.get("number")):
-        identity |= {name: settings[name] for name in _KEPT if name in settings}
+    twin = _own_twin(folder, settings)
+    # The database is newer than the twin's first record where both can be read.
+    identity = dict(twin.identity or {}) | {name: settings[name] for name in _KEPT if name in settings}
     if not identity.get("key"):
         with suppress(OSError):
             identity["key"] = (folder / str(identity.get(SETTING) or FIRST_KEY)).read_bytes().hex()

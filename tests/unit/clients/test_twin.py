@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from clients.runtime.repair import open_or_repair
+from clients.runtime.repair import open_or_repair, restore_key
 from sync_core.errors import CorruptError, DiskError, DiskFullError
 from sync_core.replica import Replica
 from sync_core.storage import plain_error
@@ -88,3 +90,42 @@ def test_errors_of_the_system_have_plain_words() -> None:
     assert read_only is not None
     assert read_only.code == "disk.read_only"
     assert plain_error(OSError(2, "No such file")) is None
+
+
+@pytest.mark.parametrize(
+    "foreign", [{"number": 102}, {"server_key": "ab" * 32}, {"key": "cd" * 32}], ids=lambda f: next(iter(f))
+)
+@pytest.mark.parametrize("damaged", [False, True], ids=["sound", "damaged"])
+def test_the_twin_of_another_installation_is_never_taken_for_ones_own(
+    tmp_path: Path, foreign: dict[str, object], damaged: bool
+) -> None:
+    replica = enrolled(tmp_path / "replica.db", 101, synchronous="OFF")
+    key = "ef" * 32
+    (tmp_path / "device.key").write_bytes(bytes.fromhex(key))
+    own = {"number": 101, "server_key": replica.setting("server_key"), "key": key}
+    replica.close()
+    twin = Twin(tmp_path / TWIN)
+    twin.write_anew({**own, **foreign, "piece_serial": 77}, [(DOCUMENT, b"foreign")])
+    twin.close()
+    if damaged:
+        # One table's page is garbage; the settings stay readable.
+        with closing(sqlite3.connect(tmp_path / "replica.db")) as conn:
+            page = conn.execute("SELECT rootpage FROM sqlite_master WHERE name = 'saved'").fetchone()[0]
+            size = conn.execute("PRAGMA page_size").fetchone()[0]
+        with open(tmp_path / "replica.db", "r+b") as file:
+            file.seek((page - 1) * size)
+            file.write(b"\xa5" * size)
+    opened = open_or_repair(tmp_path / "replica.db", Jars(), synchronous="OFF", stamp="x", now_ms=1)
+    assert opened.number == 101
+    assert opened.setting("server_key") == own["server_key"]
+    assert opened.setting("piece_serial", 0) == 0
+    assert (tmp_path / "set-aside").exists() is damaged
+    (tmp_path / "device.key").write_bytes(b"")
+    if damaged:
+        # The repair wrote the twin anew, with this device's own key.
+        restore_key(tmp_path, opened)
+        assert (tmp_path / "device.key").read_bytes().hex() == key
+    elif "key" not in foreign:
+        with pytest.raises(CorruptError, match="key is gone"):
+            restore_key(tmp_path, opened)
+    opened.close()
