@@ -14,7 +14,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -26,10 +26,10 @@ from proof.report import Part, Size
 CALLS: Final = ("pwrite64", "fdatasync", "pread64")
 ERRORS: Final = {"pwrite64": ("EIO", "ENOSPC"), "fdatasync": ("EIO",), "pread64": ("EIO",)}
 ROUNDS: Final = "2"
-SAMPLES: Final = {Size.SHORT: {"device": 3, "server": 2}, Size.FULL: {"device": 10_000, "server": 400}}
+SAMPLES: Final = {Size.SHORT: {"device": 2, "server": 1}, Size.FULL: {"device": 10_000, "server": 10_000}}
 """How many k of each call and error, spread over the path; all there are where there are no more."""
-FOR_EVER_EVERY: Final = {Size.SHORT: 2, Size.FULL: 1}
-"""Every so many-th of those also fails for ever after."""
+FOR_EVER_EVERY: Final = {"device": 1, "server": 10}
+"""FULL: every so many-th of those also fails for ever after. SHORT: they fail once and for ever by turns."""
 SECONDS_MAX: Final = 90
 WORKERS: Final = 2
 LOOKS: Final[dict[str, Callable[..., list[str]]]] = {"device": faults_of_device, "server": faults_of_server}
@@ -73,30 +73,39 @@ def prove(size: Size, folder: Path) -> Part:
     if why:
         part.add("failing calls", "not run", why, holds=None if size is Size.SHORT else False)
         return part
-    chosen: list[Fault] = []
     counts = {word: count_calls(word, folder / f"count-{word}") for word in LOOKS}
-    for word in LOOKS:
-        for call, count in counts[word].items():
-            samples = min(count, SAMPLES[size][word])
-            for error in ERRORS[call]:
-                for n in range(samples):
-                    fault = Fault(
-                        word=word, call=call, error=error, k=1 + (2 * n + 1) * count // (2 * samples), for_ever=False
-                    )
-                    chosen.append(fault)
-                    if n % FOR_EVER_EVERY[size] == 0:
-                        chosen.append(replace(fault, for_ever=True))
+    chosen = [fault for word in LOOKS for fault in choose(word, counts[word], size)]
     with multiprocessing.get_context("spawn").Pool(WORKERS) as pool:
         told = pool.starmap(try_fault, [(fault, folder / f"fault-{n}") for n, fault in enumerate(chosen)], chunksize=1)
     part.faults = [f"{one.fault}: {fault}" for one in told for fault in one.faults]
     for word in LOOKS:
         mine = [one for one in told if one.fault.word == word]
-        drawn = f"{len(mine)} failing calls of {sum(counts[word].values()):,} writes, syncs and reads"
+        tried = len({(one.fault.call, one.fault.k) for one in mine})
+        for_ever = sum(one.fault.for_ever for one in mine)
+        drawn = f"{tried:,} of {sum(counts[word].values()):,} writes, syncs and reads failed in {len(mine):,} runs, {for_ever:,} for ever"
         lost = sum("lost:" in fault or "corrupt:" in fault for one in mine for fault in one.faults)
         part.add(f"{word}: told as done and lost, or damaged", f"{lost}", drawn, goal="0", holds=lost == 0)
         took = {way: sum(one.took == way for one in mine) for way in ("went on", "refused", "stopped")}
         part.add(f"{word}: how it took it", ", ".join(f"{way} {count}" for way, count in took.items()), drawn)
     return part
+
+
+def choose(word: str, counts: Mapping[str, int], size: Size) -> list[Fault]:
+    """Return the failures to try, spread evenly over each kind of call."""
+    chosen: list[Fault] = []
+    for call, count in counts.items():
+        samples = min(count, SAMPLES[size][word])
+        for error in ERRORS[call]:
+            for n in range(samples):
+                k = 1 + (2 * n + 1) * count // (2 * samples) if samples < count else n + 1
+                fault = Fault(word=word, call=call, error=error, k=k, for_ever=False)
+                if size is Size.SHORT:
+                    chosen.append(replace(fault, for_ever=len(chosen) % 2 == 1))
+                    continue
+                chosen.append(fault)
+                if n % FOR_EVER_EVERY[word] == 0:
+                    chosen.append(replace(fault, for_ever=True))
+    return chosen
 
 
 def count_calls(word: str, folder: Path) -> dict[str, int]:
@@ -106,11 +115,12 @@ def count_calls(word: str, folder: Path) -> dict[str, int]:
     return {call: len(re.findall(rf"^\d+ +{call}\(", lines, re.MULTILINE)) for call in CALLS}
 
 
-def try_fault(fault: Fault, folder: Path) -> Told:
-    """Run once with the fault and once more without; look at the folder between and after."""
+def try_fault(fault: Fault, folder: Path, *options: str) -> Told:
+    """Run once with the fault and once more without; look at the folder between and after. `options` plant a fault of ours beside."""
     told = Told(fault=fault)
     when = f"{fault.k}+" if fault.for_ever else str(fault.k)
-    status, words = _run(fault.word, folder, inject=f"inject={fault.call}:error={fault.error}:when={when}")
+    inject = f"inject={fault.call}:error={fault.error}:when={when}"
+    status, words = _run(fault.word, folder, *options, inject=inject)
     marks = _marks(folder)
     ended = next((mark for mark in marks if "ended" in mark), None)
     told.took = "stopped" if ended is None else "refused" if ended["refused"] else "went on"
@@ -153,13 +163,21 @@ def _marks(folder: Path) -> list[Mark]:
     return [json.loads(line) for line in lines if line.endswith("}")]
 
 
-def _run(word: str, folder: Path, *, inject: str, trace: Path | None = None) -> tuple[str, str]:
+def _run(word: str, folder: Path, *options: str, inject: str, trace: Path | None = None) -> tuple[str, str]:
     """Return the exit status (or "hung") and what was said."""
     folder.mkdir(parents=True, exist_ok=True)
-    command: list[Any] = [sys.executable, "-m", f"proof.core_{word}", folder / "data", folder / "marks", ROUNDS]
+    command: list[Any] = [
+        sys.executable,
+        "-m",
+        f"proof.core_{word}",
+        folder / "data",
+        folder / "marks",
+        ROUNDS,
+        *options,
+    ]
     if inject or trace:
-        options = ["-f", "--seccomp-bpf", "-qq", "-s", "0", "-e", f"trace={','.join(CALLS)}", "-e", "signal=none"]
-        command = ["strace", *options, *(["-e", inject] if inject else []), "-o", trace or "/dev/null", *command]
+        how = ["-f", "--seccomp-bpf", "-qq", "-s", "0", "-e", f"trace={','.join(CALLS)}", "-e", "signal=none"]
+        command = ["strace", *how, *(["-e", inject] if inject else []), "-o", trace or "/dev/null", *command]
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, timeout=SECONDS_MAX
