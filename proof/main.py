@@ -46,6 +46,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--short", action="store_true", help="the form that every push runs; docs/proof.md is left alone"
     )
+    parser.add_argument(
+        "--page", action="store_true", help="write docs/proof.md also from the short form, where there is no full one"
+    )
     parser.add_argument("--resume", action="store_true", help="keep parts already done at this commit")
     parser.add_argument("--out", type=Path, default=Path("out/proof"), metavar="DIR", help="default %(default)s")
     parser.add_argument("--one", metavar="PART", help=argparse.SUPPRESS)
@@ -61,14 +64,15 @@ def main(argv: list[str] | None = None) -> int:
     status = 0
     for name in names:
         done = read_part(out, name) if chosen.resume else None
-        if done is not None and done[1] == machine():
+        if done is not None and done[1] == machine(size):
             print("\n".join(lines(done[0])), flush=True)
             status = status or int(not done[0].holds)
             continue
         status = _in_its_own_process(name, chosen, out) or status
-    if size is Size.FULL:
-        kept = [part for part in (read_part(out, name) for name in PARTS) if part is not None]
-        PAGE.write_text(page(kept), "utf-8")
+    if size is Size.FULL or chosen.page:
+        folders = [chosen.out / form for form in (Size.FULL, Size.SHORT)]
+        kept = [next(filter(None, (read_part(folder, name) for folder in folders)), None) for name in PARTS]
+        PAGE.write_text(page([part for part in kept if part is not None]), "utf-8")
         print(f"{PAGE.relative_to(ROOT)} says it")
     return status
 
@@ -89,6 +93,6 @@ def _run_one(name: str, size: Size, out: Path) -> int:
     with tempfile.TemporaryDirectory(prefix=f"nahuo-proof-{name}-") as folder:
         part = prove(size, Path(folder))
     part.seconds = round(time.monotonic() - began, 1)
-    write_part(out, part, machine())
+    write_part(out, part, machine(size))
     print("\n".join(lines(part)), flush=True)
     return int(not part.holds)

@@ -127,6 +127,23 @@ def test_every_test_and_file_a_page_names_exists() -> None:
     assert sorted(name for name in named if not any(ROOT.glob(name.rstrip("/")))) == []
 
 
+def test_every_promise_and_pitfall_names_what_shows_it() -> None:
+    from proof.main import PARTS
+
+    rows = {}
+    for line in (ROOT / "docs/reliability.md").read_text("utf-8").splitlines():
+        if found := re.match(r"\| ((?:REL-[RIG]|P)\d+) \|.*\| ([^|]+) \|$", line):
+            rows[found[1]] = found[2]
+    wanted = [f"REL-R{n}" for n in range(1, 16)] + [f"REL-I{n}" for n in range(1, 14)] + [f"P{n}" for n in range(1, 33)]
+    assert [name for name in wanted if name not in rows] == []
+    gaps = (ROOT / "docs/known-gaps.md").read_text("utf-8")
+    for name, shown in rows.items():
+        parts = re.findall(r"proofs? ((?:`[a-z_]+`(?:, )?)+)", shown)
+        named = {part for group in parts for part in re.findall(r"`([a-z_]+)`", group)}
+        assert named <= set(PARTS), (name, named - set(PARTS))
+        assert "`test_" in shown or named or ("known gap" in shown and f"{name}:" in gaps), name
+
+
 def test_every_error_code_stands_in_the_errors() -> None:
     page = (ROOT / "docs/errors.md").read_text("utf-8")
     assert {code: where for code, where in error_codes().items() if f"`{code}`" not in page} == {}

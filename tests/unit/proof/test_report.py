@@ -23,18 +23,18 @@ def test_a_missed_goal_or_a_fault_breaks_a_part() -> None:
 
 
 def test_a_part_reads_back(tmp_path: Path) -> None:
-    where = report.machine()
+    where = report.machine(report.Size.SHORT)
     report.write_part(tmp_path, part(faults=("seed 7",)), where)
     assert report.read_part(tmp_path, "p") == (part(faults=("seed 7",)), where)
     assert report.read_part(tmp_path, "q") is None
 
 
 def test_the_page_tells_figures_faults_and_what_is_not_shown() -> None:
-    page = report.page([(part(holds=False, faults=("seed 7",)), report.machine())])
+    page = report.page([(part(holds=False, faults=("seed 7",)), report.machine(report.Size.SHORT))])
     assert "| lost | 1 | 100 cuts, seeds 1 to 4 | 0 | **no** |" in page
     assert "- seed 7" in page
     assert "Does not show: The rest." in page
-    assert "| [A proof](#a-proof) | **no** |" in page
+    assert "| [A proof](#a-proof) | short | **no** |" in page
 
 
 def test_a_proof_that_dies_is_a_failure(
