@@ -19,7 +19,7 @@ from typing import Final
 from nahuo.sim.prepared import prepare_now
 from nahuo.sim.runs import run_one
 from proof.plants import PLANTS, Plant, planted
-from proof.report import Part, Size, machine
+from proof.report import Part, Size, commit
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 PAGE: Final = ROOT / "docs" / "planted-bugs.md"
@@ -51,7 +51,7 @@ def prove(size: Size, folder: Path) -> Part:  # noqa: ARG001 - each seed makes i
     )
     kept = read_kept()
     if size is Size.SHORT:
-        chosen = Random(machine()["commit"]).sample(PLANTS, min(SHORT_PLANTS, len(PLANTS)))
+        chosen = Random(commit()).sample(PLANTS, min(SHORT_PLANTS, len(PLANTS)))
         jobs = [(plant.name, _short_seeds(plant, kept)) for plant in chosen]
     else:
         jobs = [(plant.name, list(range(1, FULL_SEEDS + 1))) for plant in PLANTS]

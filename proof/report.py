@@ -88,14 +88,15 @@ def machine(size: Size) -> dict[str, str]:
     """What it ran on, which commit, and in which form."""
     return {
         "form": size,
-        "commit": _commit(),
+        "commit": commit(),
         "system": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "python": platform.python_version(),
         "sqlite": sqlite3.sqlite_version,
     }
 
 
-def _commit() -> str:
+def commit() -> str:
+    """Name the commit that is run."""
     try:
         said = subprocess.run(
             ["git", "describe", "--always", "--dirty", "--abbrev=12"],
