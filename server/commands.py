@@ -92,6 +92,10 @@ class PlatformSet(Command):
     remote_regions: list[Word] = []
     day_starts_minutes: Annotated[int, Field(ge=0, lt=24 * 60)] = 18 * 60
     utc_offset_minutes: Annotated[int, Field(ge=-14 * 60, le=14 * 60)] = 8 * 60
+    offline_days: Annotated[int, Field(ge=1, le=90)] = 7
+    """How long a device's certificate lasts from its last contact (REL-R10)."""
+    offline_actions: Annotated[int, Field(ge=1, le=1_000_000)] = 2_000
+    offline_fen: Annotated[int, Field(ge=1, le=10**11)] = 10_000_000
 
 
 class TopUp(Command):
@@ -347,7 +351,7 @@ class DiscrepancyResolve(Command):
 
 
 class ParkedRelease(Command):
-    """A supervisor lets what a revoked device delivered count after all."""
+    """A supervisor lets what a device delivered count after all: a revoked one, or one back too late or with too much."""
 
     KIND = "parked.release"
     device: int

@@ -12,6 +12,7 @@ from typing import Any, Final
 from sqlalchemy import insert, select
 
 from server import commands as c
+from server import contact
 from server import schema as s
 from server import schema_trade as st
 from server.authority.batch import PLATFORM, Batch, device_document, warehouse_document
@@ -155,6 +156,7 @@ def renumber(b: Batch, command: c.DeviceRenumber) -> dict[str, Any]:
     b.conn.execute(st.cell.update().where(st.cell.c.terminal == command.device).values(terminal=number))
     b.conn.execute(st.trip.update().where(st.trip.c.device == command.device).values(device=number))
     b.set(s.device, command.device, replaced_by=number)
+    contact.carry_over(b, command.device, number)
     say_scope(b, number, json.loads(old.documents))
     return _told(b, number)
 

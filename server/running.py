@@ -8,13 +8,13 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
 
-from server import commands
+from server import commands, contact
 from server import schema as s
 from server.auth import PLATFORM, Account, Accounts, WebRole
 from server.installation import Server
@@ -43,6 +43,7 @@ class Running:
         clock_ms: Callable[[], int] = wall_clock_ms,
         trouble: Callable[[], str] = str,
         connected: Callable[[], frozenset[int]] = frozenset,
+        returned: Callable[[int], Awaitable[None]] | None = None,
     ) -> None:
         self.server = server
         self.store: Store = server.store
@@ -50,6 +51,7 @@ class Running:
         self._clock_ms = clock_ms
         self._trouble = trouble
         self._connected = connected
+        self._returned = returned
         self.reports: Mapping[int, Mapping[str, Any]] = {}
         """{device: what it last reported of itself}: `waiting`, `since_ms`, `clock_ms`, `received_ms`."""
 
@@ -61,6 +63,23 @@ class Running:
     def zone_name(self) -> str:
         """The platform's time zone."""
         return self.server.zone
+
+    async def heard(self, device: int) -> dict[str, Any]:
+        """A device asks for its token: note a return from an absence before anything it brings, and return its new certificate.
+
+        Raises:
+            OSError: the server cannot write now.
+        """
+        now_ms = self.clock_ms()
+        away, told = await run_in_threadpool(self._certificate, device, now_ms)
+        if away and self._returned is not None:
+            await self._returned(device)
+        return told
+
+    def _certificate(self, device: int, now_ms: int) -> tuple[bool, dict[str, Any]]:
+        with self.store.reading() as conn:
+            told = contact.certificate(conn, self.server.signer, device, now_ms=now_ms)
+            return contact.was_away(conn, device, now_ms=now_ms), told
 
     def connected(self) -> frozenset[int]:
         """The devices whose link is up now; on the event loop only."""

@@ -21,7 +21,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
 metadata = MetaData()
 
@@ -119,6 +119,18 @@ device = _table(
     _whole("written_off_ms", null=True),
     _whole("replaced_by", null=True),
 )
+
+absence = _table(
+    "absence",
+    _whole("device", primary_key=True, autoincrement=False),
+    _whole("from_ms"),
+    _whole("back_ms"),
+    _whole("heard_ms"),
+    _whole("actions", 0),
+    _whole("fen", 0),
+    _whole("beyond", 0),
+)
+"""How a device came back from its last time without a server, and what it has delivered of it (server/contact.py)."""
 
 enrol_code = _table(
     "enrol_code",

@@ -25,6 +25,11 @@ class Settings:
     calendar: MarketCalendar = field(default_factory=MarketCalendar)
     commission_stays: bool = True
     remote_regions: frozenset[str] = frozenset()
+    offline_days: int = 7
+    """How long a device's certificate lasts from its last contact (REL-R10)."""
+    offline_actions: int = 2_000
+    offline_fen: int = 10_000_000
+    """What a device may do and buy from one contact to the next; what is beyond waits for a supervisor."""
 
 
 def read_settings(conn: Connection) -> Settings:
@@ -40,6 +45,9 @@ def read_settings(conn: Connection) -> Settings:
         ),
         commission_stays=platform.get("commission_stays", plain.commission_stays),
         remote_regions=frozenset(platform.get("remote_regions", ())),
+        offline_days=platform.get("offline_days", plain.offline_days),
+        offline_actions=platform.get("offline_actions", plain.offline_actions),
+        offline_fen=platform.get("offline_fen", plain.offline_fen),
     )
 
 

@@ -35,7 +35,7 @@ async def open_running(app: FastAPI, *, data: Path, database: str | None, synchr
     def connected() -> frozenset[int]:
         return frozenset(connection.device for connection in hub.connections() if connection.device >= 0)
 
-    running = Running(server, trouble=lambda: writer.failure, connected=connected)
+    running = Running(server, trouble=lambda: writer.failure, connected=connected, returned=writer.returned)
     await asyncio.to_thread(running.accounts.create_tables)
     desk = SyncDesk(server, now_ms=wall_clock_ms)
     running.reports = desk.reports

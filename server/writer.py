@@ -20,6 +20,7 @@ from concurrent.futures import Future
 from dataclasses import replace
 from typing import Protocol
 
+from server.contact import note_return
 from server.store import Store
 from sync_core import limits
 from sync_core.hub import Outcome, Refused, Submission, commit_batch
@@ -79,6 +80,8 @@ class Writer:
         self._now_ms = now_ms
         self._on_commit = on_commit
         self._queue: deque[tuple[Submission, Future[Outcome]]] = deque()
+        self._back: list[tuple[int, Future[None]]] = []
+        """Devices that came back from an absence; noted before anything that is received after."""
         self._refused: list[Refused] = []
         """Frames that no chain would take, since they were last kept."""
         self._refused_more: dict[tuple[int, str], tuple[Refused, int]] = {}
@@ -120,6 +123,15 @@ class Writer:
             self._work.notify()
         return asyncio.wrap_future(future)
 
+    def returned(self, device: int) -> asyncio.Future[None]:
+        """Note that a device is back from an absence, with its beginning; ends after the commit. It raises OSError when that failed."""
+        future: Future[None] = Future()
+        future.set_running_or_notify_cancel()
+        with self._work:
+            self._back.append((device, future))
+            self._work.notify()
+        return asyncio.wrap_future(future)
+
     def refuse(self, refused: Refused) -> None:
         """Keep what a peer sent and no chain would take. It goes with the next commit, a second later at most: no fsync of its own."""
         with self._work:
@@ -144,7 +156,7 @@ class Writer:
     def _run(self) -> None:
         while True:
             with self._work:
-                if not (self._queue or self._nudged or self._stopping):
+                if not (self._queue or self._back or self._nudged or self._stopping):
                     self._work.wait(IDLE_SECONDS)
                 self._nudged = False
                 if self._stopping and not self._queue:
@@ -152,7 +164,26 @@ class Writer:
             self._commit_received()
             self._keep_notes()
             self._decide()
+        self._note_returns()
         self._keep_notes()
+
+    def _note_returns(self) -> None:
+        with self._work:
+            back, self._back = self._back, []
+        if not back:
+            return
+        try:
+            with self._store.transaction() as conn:
+                for device, _ in back:
+                    note_return(conn, device, now_ms=self._now_ms())
+        except Exception as error:
+            log.exception("returns were not noted")
+            self.failure = words_of(error)
+            for _, future in back:
+                future.set_exception(OSError("the server could not commit"))
+            return
+        for _, future in back:
+            future.set_result(None)
 
     def _keep_notes(self) -> None:
         """Who was seen and what was refused waits for nobody and nobody waits for it: once a second is enough, and costs one fsync."""
@@ -179,6 +210,7 @@ class Writer:
             self.failure = str(error)
 
     def _commit_received(self) -> None:
+        self._note_returns()
         batch = self._take()
         if not batch:
             return
@@ -229,7 +261,7 @@ class Writer:
             with self._work:
                 now = time.monotonic()
                 wait = min(self._committed_at + PAUSE_SECONDS, until) - now
-                if not self._queue:
+                if not (self._queue or self._back):
                     if wait <= 0 or self._nudged or self._stopping:
                         return
                     self._work.wait(wait)

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from clients.field.tasks import Task, read_tasks
+from clients.runtime.contact import passed_ms
 from clients.runtime.node import Node
 from clients.runtime.sign_in import IDLE_MS_MAX
 from sync_core.errors import RefusedError
@@ -105,15 +106,13 @@ class Watch:
 
     def _mark_late(self, tasks: Iterable[Task]) -> None:
         clock = self._node.clock
-        boot, steady_ms, wall_ms = clock.boot(), clock.steady_ms(), clock.wall_ms()
         waiting = {task.id for task in tasks if task.is_open}
         late = sorted(
             task
             for task, at_boot, at_steady, at_wall, remaining in self._node.replica.conn.execute(
                 "SELECT task, boot, steady_ms, wall_ms, remaining_ms FROM task_receipt"
             )
-            if task in waiting
-            and (steady_ms - at_steady if at_boot == boot else max(0, wall_ms - at_wall)) >= remaining
+            if task in waiting and passed_ms(clock, boot=at_boot, steady_ms=at_steady, wall_ms=at_wall) >= remaining
         )
         if late != self._node.replica.setting("late_tasks", []):
             with self._node.replica.transaction():

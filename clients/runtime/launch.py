@@ -128,6 +128,7 @@ async def _run(client: Client, launch: Launch, *, suspect: bool = False) -> None
             door=door,
             unsealer=AesUnsealer(),
         )
+        door.on_certificate = node.contact.take
         link.on_change.append(node.link_changed)
         if launch.enroll is not None and replica.number is None:
             await enrol(replica, signer, door, launch.enroll, name=launch.name)

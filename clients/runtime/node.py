@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from clients.runtime.contact import Contact
 from clients.runtime.ports import Clock, Link, LinkState, Printers, PrintState, ServerDoor, Unsealer
 from clients.runtime.repair import DAMAGE
 from clients.runtime.sign_in import SignedIn, SignIn
@@ -60,6 +61,8 @@ class Bar:
     """How far this device's clock is off the server's, in whole minutes; 0 up to two of them."""
     newer: bool = False
     """Facts of a newer version wait for an update of this program."""
+    contact: str = ""
+    """How the certificate stands: "", "soon", "quota_soon", "ended" or "quota" (REL-R10)."""
     damage: bool = False
     """A damaged file was repaired, and nobody has read yet what it cost."""
 
@@ -89,7 +92,8 @@ class Node:
         self.version = 0
         self.needs_person: Callable[[], int] = lambda: 0
         """How many entries wait for a person, set by the screens that list them."""
-        self.after_change: list[Callable[[], None]] = []
+        self.contact = Contact(replica, clock)
+        self.after_change: list[Callable[[], None]] = [self._look_at_contact]
         """What looks at the replica after it changed: background work that decides by itself whether to act."""
         self.after_change.append(self._forget_ended)
         self.before_forgetting: list[Callable[[sqlite3.Connection, str], None]] = []
@@ -251,20 +255,28 @@ class Node:
         states = self.printers.states()
         link = self.link.state()
         off_ms = abs(link.clock_ahead_ms or 0)
+        waiting = self.replica.waiting()
         return Bar(
             link=link,
             signal=self.link.enabled,
-            waiting=self.replica.waiting(),
+            waiting=waiting,
             needs_person=self.needs_person(),
             printers=states,
             disk_full=self._disk_full,
             clock_off_min=off_ms // 60_000 if off_ms > CLOCK_OFF_MS_MAX else 0,
             newer=self.replica.needs_update,
+            contact=self.contact.word(live=self._is_live(link), actions=waiting.actions),
             damage=not self.replica.setting(DAMAGE, {"seen": True})["seen"],
         )
 
     def _forget_ended(self) -> None:
         self.tidy()
+
+    def _is_live(self, link: LinkState) -> bool:
+        return self.link.enabled and link.status in ("live", "update_needed")
+
+    def _look_at_contact(self) -> None:
+        self.contact.look(live=self._is_live(self.link.state()))
 
     # --- disk -------------------------------------------------------------------------------------------------------------
 

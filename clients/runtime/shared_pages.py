@@ -109,6 +109,7 @@ class SharedPages:
             "waiting_since_ms": bar.waiting.since_ms,
             "last_ack_ms": bar.link.last_ack_ms,
             "needs_person": bar.needs_person,
+            "contact": bar.contact,
             "printers": {p.name: {"waiting": p.waiting, "reason": p.reason} for p in bar.printers},
             "bar": self._frame.render(request, "bar.html"),
         }

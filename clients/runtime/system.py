@@ -7,7 +7,7 @@ import base64
 import binascii
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -72,6 +72,8 @@ class HttpDoor:
         self._replica = replica
         self.is_on = is_on or (lambda: True)
         """The signal switch: off, no question leaves the device."""
+        self.on_certificate: Callable[[Json], None] = lambda _: None
+        """What keeps the certificate that came with a token."""
         self._client = httpx.AsyncClient(base_url=self._url, timeout=10, trust_env=False)
 
     @property
@@ -94,6 +96,7 @@ class HttpDoor:
         nonce = str((await self._ask("GET", "/api/device/nonce", None, {})).get("nonce", ""))
         signature = self._signer.sign(token_message(number or 0, nonce)).hex()
         answer = await self._post("/api/device/token", {"device": number, "nonce": nonce, "signature": signature})
+        self.on_certificate(answer.get("certificate"))
         return str(answer["token"])
 
     async def parcel_keys(self, parcels: Sequence[str]) -> Mapping[str, str]:

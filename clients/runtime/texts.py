@@ -35,6 +35,29 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
     "bar.printing": ("在打 {n} 张", "printing {n}"),
     "bar.revoked": ("本机已停用：交来的等主管放行", "Revoked: what this device delivers waits for a supervisor"),
     "bar.clock": ("本机时钟差 {n} 分钟，请校准", "This clock is off by {n} min: set it"),
+    "bar.contact.soon": ("离线快到期，请联网", "Offline for long: connect soon"),
+    "bar.contact.quota_soon": ("离线额度快用完，请联网", "Offline quota nearly used: connect soon"),
+    "bar.contact.ended": ("离线已到期：照常干活，等主管放行", "Offline too long: work on, a supervisor checks"),
+    "bar.contact.quota": (
+        "超出离线额度：照常干活，等主管放行",
+        "Beyond the offline quota: work on, a supervisor checks",
+    ),
+    "contact.soon": (
+        "本机不到一天就离线太久了。请联一次网，否则之后记的要等主管放行才入账。",
+        "In less than a day this device has been offline for too long. Connect once, or what it records waits for a supervisor.",
+    ),
+    "contact.quota_soon": (
+        "离线能记的笔数或金额快用完了。请联一次网，超出的要等主管放行才入账。",
+        "What may be done offline is nearly used up. Connect once, or what is beyond it waits for a supervisor.",
+    ),
+    "contact.ended": (
+        "本机离线太久了。照常拿货、打标签，一笔不丢；联网后等主管放行才入账。",
+        "This device was offline for too long. Go on buying and printing, nothing is lost; it is booked once a supervisor lets it.",
+    ),
+    "contact.quota": (
+        "超出离线额度了。照常拿货、打标签，一笔不丢；超出的等主管放行才入账。",
+        "Beyond the offline quota. Go on buying and printing, nothing is lost; the rest is booked once a supervisor lets it.",
+    ),
     "bar.newer": ("有更新的记录看不懂：请更新程序", "Newer records wait: update this program"),
     "bar.disk_full": ("磁盘满了，请清理", "Disk full: free some space"),
     # --- sign-in and enrolment

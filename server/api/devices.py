@@ -99,7 +99,7 @@ async def nonce(request: Request) -> Response:
 
 @router.post("/device/token")
 async def token(request: Request, asked: TokenAsked) -> Response:
-    """A token for the link and the key fetch."""
+    """A token for the link and the key fetch, and the certificate until the next contact (REL-R10)."""
     running = _running(request)
     now_ms = running.clock_ms()
     if not TOKENS.allow(_address(request), now_ms):
@@ -113,7 +113,13 @@ async def token(request: Request, asked: TokenAsked) -> Response:
     )
     if not right:
         return _refused(401, "token.signature", "设备的签名不对。", "The device's signature does not fit.")
-    return frame.as_json({"token": issue_token(running.server.secret, asked.device, now_ms=now_ms)})
+    try:
+        certificate = await running.heard(asked.device)
+    except OSError:
+        return _refused(503, "retry", "服务器正忙，请再试。", "The server is busy: try again.")
+    return frame.as_json(
+        {"token": issue_token(running.server.secret, asked.device, now_ms=now_ms), "certificate": certificate}
+    )
 
 
 @router.post("/device/renumber")

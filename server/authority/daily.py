@@ -11,6 +11,7 @@ from typing import Any, Final
 from sqlalchemy import select
 
 from server import commands as c
+from server import contact
 from server import schema as s
 from server import schema_trade as st
 from server.authority import answers, closing
@@ -69,7 +70,7 @@ def close_day(b: Batch, command: c.DayClose) -> dict[str, Any]:
 
 
 def release_parked(b: Batch, command: c.ParkedRelease) -> dict[str, Any]:
-    """Let what a revoked device delivered count after all (E31)."""
+    """Let what a device delivered count after all: revoked (E31), or back too late or with too much (REL-R10)."""
     f, v = s.fact.c, s.verdict.c
     rows = b.conn.execute(
         select(s.fact)
@@ -79,6 +80,7 @@ def release_parked(b: Batch, command: c.ParkedRelease) -> dict[str, Any]:
     ).all()
     for row in rows:
         decide_now(b, row.document, placed_fact(row))
+    contact.end_review(b, command.device)
     b.settle_discrepancy(f"parked|{command.device}", "主管已确认 / a supervisor let it count")
     return {"facts": len(rows)}
 

@@ -1,6 +1,7 @@
 """Which rule decides about which kind of fact; every fact is decided once, whatever restarts.
 
-Facts of a revoked device, or of a person who left, that came after that are parked until a supervisor lets them count (E31).
+Facts of a revoked device, or of a person who left, that came after that are parked until a supervisor lets them count (E31); so are
+those of a device that came back after the end of its certificate, or with more than its offline quota (REL-R10).
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from server import contact
 from server import schema as s
 from server.authority import adoption, answers, closing, corrections, returns, sorting, trips
 from server.authority.batch import PLATFORM, Batch
@@ -49,7 +51,8 @@ def decide(b: Batch, document: str, fact: PlacedFact, *, received_ms: int) -> No
     """Decide about a device's fact, once, and carry it to the other documents that need it."""
     device, person = b.row(s.device, fact.writer), b.row(s.person, fact.person)
     ends_ms = [device.revoked_ms if device is not None else None, person.ended_ms if person is not None else None]
-    if any(end_ms is not None and received_ms > end_ms for end_ms in ends_ms):
+    ended = any(end_ms is not None and received_ms > end_ms for end_ms in ends_ms)
+    if ended or contact.is_beyond(b, fact, received_ms=received_ms):
         park(b, document, fact)
     else:
         decide_now(b, document, fact)

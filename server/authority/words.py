@@ -70,8 +70,8 @@ DISCREPANCIES: Final[dict[str, Words]] = {
         "there is no waybill number left",
     ),
     "parked": (
-        "已停用的设备（或已离开的人）送来记录，等主管确认",
-        "a revoked device, or one of somebody who left, delivered work: a supervisor decides",
+        "已停用的设备（或已离开的人）、或离线太久、超出离线额度的设备送来记录，等主管确认",
+        "a revoked device, one of somebody who left, or one offline too long or beyond its quota delivered work: a supervisor decides",
     ),
     "piece_code_twice": (
         "件码 {code} 用了两次",

@@ -295,14 +295,22 @@ async def set_fees(
 
 @router.post("/settings")
 async def set_platform(
-    asking: Admin, commission_stays: Ticked = "", remote_regions: Typed = "", day_starts: Typed = "18:00"
+    asking: Admin,
+    commission_stays: Ticked = "",
+    remote_regions: Typed = "",
+    day_starts: Typed = "18:00",
+    offline_days: Typed = "7",
+    offline_actions: Typed = "2000",
+    offline_yuan: Typed = "100000",
 ) -> Response:
-    """What a close costs, which regions wait for a person, when the business day starts (D9, D22)."""
+    """What a close costs, which regions wait for a person, when the business day starts (D9, D22), what may be done offline (REL-R10)."""
     hours, _, minutes = plain(day_starts).partition(":")
     command = make(
         commands.PlatformSet, commission_stays=bool(commission_stays),
         remote_regions=plain(remote_regions).replace("、", " ").replace(",", " ").split(),
         day_starts_minutes=read_count(hours, at_most=23) * 60 + read_count(minutes or "0", at_most=59),
+        offline_days=read_count(offline_days, at_most=90), offline_actions=read_count(offline_actions, at_most=1_000_000),
+        offline_fen=read_yuan(offline_yuan, fen_max=10**11),
     )  # fmt: skip
     return await asking.follow(command, "/platform/couriers")
 

@@ -267,7 +267,7 @@ DONE: Mapping[str, Word] = {
     "device.revoke": Word("设备已停用。", "The device was revoked."),
     "orphan.adopt": Word("已按标签认领这件。", "The piece was adopted by its label."),
     "tasks.hand_over": Word("任务已转交。", "The tasks were handed over."),
-    "parked.release": Word("停用后交来的已放行。", "What it delivered counts now."),
+    "parked.release": Word("它交来的已放行。", "What it delivered counts now."),
     "device.write_off": Word("设备已核销。", "The device was written off."),
     "device.allowance": Word("超价额度已设定。", "The allowance was set."),
     "device.cells": Word("格口已设定。", "The cells were set."),

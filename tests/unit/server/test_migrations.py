@@ -86,3 +86,15 @@ def test_an_upgrade_dies_at_every_statement_and_leaves_the_old_schema_whole(
     monkeypatch.undo()
     with pytest.raises(IncompatibleError, match="update"):
         open_store(path, synchronous="OFF")
+
+
+def test_a_database_of_the_first_schema_gets_the_table_of_absences(tmp_path: Path) -> None:
+    path = tmp_path / "nahuo.db"
+    assert open_until(path, 0)
+    new = shape(path)
+    with sqlite3.connect(path) as conn:
+        conn.execute("DROP TABLE absence")
+        conn.execute("UPDATE meta SET value = '1' WHERE name = 'schema_version'")
+    conn.close()
+    assert open_until(path, 0)
+    assert shape(path) == new
