@@ -56,7 +56,7 @@ async def test_rel_r10_a_wrong_date_ends_nothing_and_a_reboot_counts_by_the_wall
 
 @pytest.mark.parametrize("quota", [{"actions": 1}, {"fen": 12_000}])
 async def test_rel_r10_the_quota_is_what_the_server_has_not_acknowledged(field: Bench, quota: dict[str, int]) -> None:
-    field.node.contact.take(certificate(**quota))
+    field.node.contact.take(certificate(actions=quota.get("actions", 10), fen=quota.get("fen", 100_000)))
     assert (await field.post("/buy", tasks="T1-1", confirm="1", price="60"))["ok"]
     said = await word(field)
     assert said == ("quota_soon" if "actions" in quota else "")
@@ -77,7 +77,7 @@ async def test_rel_r10_a_link_that_stays_up_is_contact(phone: Bench) -> None:
 
 async def test_rel_r10_only_the_servers_key_signs_a_certificate_and_only_for_this_device(phone: Bench) -> None:
     phone.clock.advance(8 * DAY_MS)
-    forged = (
+    forged: tuple[Json, ...] = (
         certificate(by=Ed25519Signer(b"x" * 32)), certificate(device=999), None, {}, {"body": {}}, {"body": {"device": DEVICE}},
     )  # fmt: skip
     for one in forged:
