@@ -1,6 +1,6 @@
 """Bugs planted one by one: the simulator must reach and find each. `docs/planted-bugs.md` is written from what it found.
 
-SHORT takes ten of them, drawn by the commit, each tried from the seed that found it last and up to 200 seeds; FULL takes all from seed 1,
+SHORT takes ten of those found once, drawn by the commit, each tried from the seed that found it and up to 20; FULL takes all from seed 1,
 up to 1,000 seeds each. Every plant runs in a process of its own, two at a time.
 """
 
