@@ -95,6 +95,9 @@ def inbox(states: Iterable[tuple[str, State]], device: int | None = None) -> lis
     return list(found.values())
 
 
+_LOST: Final = frozenset({"second", "closed_unseen", "closed_seen"})
+
+
 def entries_of(subject: str, state: State) -> Iterator[Entry]:
     """Yield the entries that one subject's state holds."""
     if not state:
@@ -152,6 +155,12 @@ def _of_piece(subject: str, state: State) -> Iterator[Entry]:
             yield _entry("purchase.same_code", subject, loss, other=bare_id(subject))
         else:
             yield _entry(f"stock.{loss['todo']}", subject, loss, provisional=bool(loss["provisional"]))
+    verdict = state["verdict"]
+    if state["swapped_with"] is not None and verdict is not None and verdict["outcome"] in _LOST:
+        # Since the labels were swapped the verdict speaks of the other task; the piece's own purchase is told here (E11).
+        told = {"fact": verdict["about"], **{word: state[word] for word in ("device", "person", "at_ms")}}
+        if state["bought"] == verdict["about"]:
+            yield _entry(f"purchase.{verdict['outcome']}", subject, told, other=verdict["keeper"])
     for scan in state["scans"][1:]:
         yield _entry("scan.already_in", subject, scan, other=state["scans"][0]["fact"])
     credited = state.get("credited")

@@ -188,8 +188,10 @@ class DeviceProcess:
     def _is_in_log(self, document: str, fact: str) -> bool:
         device, seq, _ = fact.split(".")
         if self.replica.is_gone(document):
-            # It ended and left: the server has all of ours that it held.
-            return self.server.down or self.server.store.read_vector(document).get(int(device), 0) >= int(seq)
+            # It ended and left: the server has all of ours that it held; one that was restored may have lost it with its disk.
+            if self.server.down or self.server.server.number > 0:
+                return True
+            return self.server.store.read_vector(document).get(int(device), 0) >= int(seq)
         row = self.replica.conn.execute(
             "SELECT 1 FROM envelope WHERE document = ? AND device = ? AND seq = ?", (document, int(device), int(seq))
         ).fetchone()

@@ -80,6 +80,8 @@ class ServerNode:
         self.lives = 0
         """Counts restores: what was acknowledged before one is known to devices only."""
         self._copy: Path | None = None
+        self._ended = 0
+        """How many documents had ended at the last copy."""
         self.writes = 0
         """Counts transactions that may have changed something."""
         self.failures: list[str] = []
@@ -165,6 +167,16 @@ class ServerNode:
         """Make a backup."""
         if not self.down:
             self._copy = keep_copy(self._folder / DATABASE, self._folder.parent / "server-copy")
+
+    def _copy_after_close(self) -> None:
+        """Back up when documents ended, before a device hears of it: what devices forget then is in the copy (docs/operations.md)."""
+        if self._copy is None:
+            return
+        with self.store.reading() as conn:
+            ended = conn.exec_driver_sql("SELECT count(*) FROM document WHERE closed_ms IS NOT NULL").scalar_one()
+        if ended != self._ended:
+            self._ended = ended
+            self.keep_copy()
 
     def restore(self) -> bool:
         """The disk died: an older backup is put on another machine. False when there is none."""
@@ -393,6 +405,7 @@ class ServerNode:
                 self._world.sometimes("authority_met_full_disk" if self.disk_is_full else "authority_met_disk_error")
                 self._world.later(MINUTE_MS, "authority tries again", self.nudge)
                 break
+            self._copy_after_close()
             self._tell()
             self._fan_out()
             if self._queue and more:

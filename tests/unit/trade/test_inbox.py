@@ -61,6 +61,18 @@ def test_e1_e2_e7_d11_other_outcomes_are_told(outcome: Any) -> None:
     assert codes(day, ANNA) == [(f"purchase.{outcome}", False)]
 
 
+def test_e11_the_buyer_of_a_swapped_piece_is_told_what_became_of_it_under_the_other_task() -> None:
+    day = start()
+    mine = day.say(ANNA, bought(A1), bought(B1, task="task:T1002-1"))
+    day.tell_all()
+    swap = kinds.PiecesSwapped(tasks=["T1002-1", "T1001-1"])
+    day.say(DOOR, swap.about(f"piece:{A1}", f"piece:{B1}", "task:T1002-1", T))
+    day.tell_all()
+    body = kinds.PurchaseVerdict(fact=mine.id, outcome="closed_unseen", owner="M1", charged_fen=6000)
+    day.say(SERVER, body.about("task:T1002-1", f"piece:{A1}"))
+    assert codes(day, ANNA) == [("purchase.closed_unseen", False)]
+
+
 def test_e4_an_overruled_answer_is_told_but_not_to_whom_bought_himself() -> None:
     day = start()
     day.say(BO, answered())
