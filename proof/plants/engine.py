@@ -161,9 +161,10 @@ def heads_are_remembered_across_commits(patch: Patch, reached: Reached) -> None:
             key = (str(self._log.engine.url), document)
             known = kept.setdefault(key, dict(self._log.heads(document)))
             for device, head in self._log.heads(document).items():
-                if known.get(device, head).seq > head.seq:
+                before = known.get(device, head)
+                if before.seq > head.seq:
                     reached()
-                elif device not in known or known[device].seq < head.seq:
+                else:
                     known[device] = head
             return known
 
@@ -174,7 +175,8 @@ def heads_are_remembered_across_commits(patch: Patch, reached: Reached) -> None:
                 known[row.device] = Head(seq=row.seq, digest=row.digest)
 
     def commit(log: Any, batch: Sequence[Any]) -> list[Any]:
-        return real(Remembered(log), batch)
+        remembered: Any = Remembered(log)
+        return real(remembered, batch)
 
     from nahuo.sim.nodes import server
 

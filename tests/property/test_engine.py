@@ -119,7 +119,9 @@ class Engine(RuleBasedStateMachine):
 
     @invariant()
     def nothing_shown_as_done_is_gone(self) -> None:
-        for pair, done in zip(getattr(self, "pairs", ()), getattr(self, "done", ()), strict=True):
+        if not hasattr(self, "pairs"):
+            return
+        for pair, done in zip(self.pairs, self.done, strict=True):
             (seq,) = pair.replica.conn.execute(
                 "SELECT coalesce(max(seq), 0) FROM envelope WHERE device = ?", (pair.replica.number,)
             ).fetchone()
