@@ -159,8 +159,9 @@ def heads_are_remembered_across_commits(patch: Patch, reached: Reached) -> None:
 
         def heads(self, document: str) -> Mapping[int, Head]:
             key = (str(self._log.engine.url), document)
-            known = kept.setdefault(key, dict(self._log.heads(document)))
-            for device, head in self._log.heads(document).items():
+            heads: Mapping[int, Head] = self._log.heads(document)
+            known = kept.setdefault(key, dict(heads))
+            for device, head in heads.items():
                 before = known.get(device, head)
                 if before.seq > head.seq:
                     reached()
