@@ -1,7 +1,7 @@
 """`python -m proof`: run the proofs one after the other, each in a process of its own, and write docs/proof.md from what they found.
 
 `--short` is what every push runs. The full form takes hours; a part that is done is kept in `out/proof`, so `--resume` goes on where a run
-was stopped. Exit status 1 when a promise broke.
+was stopped. Exit status 1 when a promise broke; in the short form a goal of speed is told, and fails nothing.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def main(argv: list[str] | None = None) -> int:
         done = read_part(out, name) if chosen.resume else None
         if done is not None and done[1] == machine(size):
             print("\n".join(lines(done[0])), flush=True)
-            status = status or int(not done[0].holds)
+            status = status or int(done[0].broken if size is Size.SHORT else not done[0].holds)
             continue
         status = _in_its_own_process(name, chosen, out) or status
     if size is Size.FULL or chosen.page:
@@ -95,4 +95,4 @@ def _run_one(name: str, size: Size, out: Path) -> int:
     part.seconds = round(time.monotonic() - began, 1)
     write_part(out, part, machine(size))
     print("\n".join(lines(part)), flush=True)
-    return int(not part.holds)
+    return int(part.broken if size is Size.SHORT else not part.holds)

@@ -29,7 +29,7 @@ class Size(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
     """One figure: `value` as it is to be read ("0 lost"), `drawn_from` its N or range ("100,000 cuts, seeds 1 to 40"), `goal` what was
-    promised ("0"), `holds` whether it was kept (None where nothing was promised).
+    promised ("0"), `holds` whether it was kept (None where nothing was promised). `timed`: a matter of speed, which a busy machine misses.
     """
 
     name: str
@@ -37,6 +37,7 @@ class Figure:
     drawn_from: str
     goal: str = ""
     holds: bool | None = None
+    timed: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -60,9 +61,16 @@ class Part:
         """True when nothing broke and every goal was kept."""
         return not self.faults and all(figure.holds is not False for figure in self.figures)
 
-    def add(self, name: str, value: str, drawn_from: str, *, goal: str = "", holds: bool | None = None) -> None:
+    @property
+    def broken(self) -> bool:
+        """True when something other than speed did not hold: what fails a push, on whatever machine it runs."""
+        return bool(self.faults) or any(figure.holds is False and not figure.timed for figure in self.figures)
+
+    def add(
+        self, name: str, value: str, drawn_from: str, *, goal: str = "", holds: bool | None = None, timed: bool = False
+    ) -> None:
         """Add a figure."""
-        self.figures.append(Figure(name=name, value=value, drawn_from=drawn_from, goal=goal, holds=holds))
+        self.figures.append(Figure(name=name, value=value, drawn_from=drawn_from, goal=goal, holds=holds, timed=timed))
 
     def as_json(self) -> dict[str, Any]:
         """The part as its file holds it."""

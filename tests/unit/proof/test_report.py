@@ -22,6 +22,14 @@ def test_a_missed_goal_or_a_fault_breaks_a_part() -> None:
     assert not part(faults=("seed 7",)).holds
 
 
+def test_a_goal_of_speed_is_missed_and_breaks_nothing() -> None:
+    slow = part()
+    slow.add("p99", "900 ms", "10 answers", goal="< 500 ms", holds=False, timed=True)
+    assert not slow.holds
+    assert not slow.broken
+    assert part(holds=False).broken
+
+
 def test_a_part_reads_back(tmp_path: Path) -> None:
     where = report.machine(report.Size.SHORT)
     report.write_part(tmp_path, part(faults=("seed 7",)), where)
