@@ -1,6 +1,6 @@
 """Bugs planted one by one: the simulator must reach and find each. `docs/planted-bugs.md` is written from what it found.
 
-SHORT takes ten of those found once, drawn by the commit, each tried from the seed that found it and up to 20; FULL takes all from seed 1,
+SHORT takes eight, each tried from the seed that found it and up to 20; FULL takes all from seed 1,
 up to 1,000 seeds each. Every plant runs in a process of its own, two at a time.
 """
 
@@ -13,19 +13,22 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from random import Random
 from typing import Final
 
 from nahuo.sim.prepared import prepare_now
 from nahuo.sim.runs import run_one
 from proof.plants import PLANTS, Plant, planted
-from proof.report import Part, Size, commit
+from proof.report import Part, Size
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 PAGE: Final = ROOT / "docs" / "planted-bugs.md"
 KEPT: Final = Path(__file__).with_name("planted.json")
 """{plant: what found it}: so that a short run begins where a long one ended, and the page can be written again."""
-SHORT_PLANTS: Final = 10
+SHORT_PLANTS: Final = frozenset({
+    "a_fen_is_lost_in_rounding", "lost_remainder_of_a_hold", "a_scan_counts_each_time", "a_carried_fact_gets_a_new_name",
+    "an_old_clock_is_used_again", "the_position_runs_ahead", "the_chain_of_entries_is_broken", "every_purchase_keeps_its_want",
+})  # fmt: skip
+"""One of nearly every layer; each is found by the first seed it is tried with."""
 SHORT_SEEDS: Final = 20
 FULL_SEEDS: Final = 1_000
 
@@ -51,9 +54,7 @@ def prove(size: Size, folder: Path) -> Part:  # noqa: ARG001 - each seed makes i
     )
     kept = read_kept()
     if size is Size.SHORT:
-        # Those that were found once: each has to be found again. The others are for the full form, and stand in docs/planted-bugs.md.
-        found_once = [plant for plant in PLANTS if plant.name in kept and kept[plant.name].seed]
-        chosen = Random(commit()).sample(found_once, min(SHORT_PLANTS, len(found_once)))
+        chosen = [plant for plant in PLANTS if plant.name in SHORT_PLANTS]
         jobs = [(plant.name, _short_seeds(plant, kept)) for plant in chosen]
     else:
         jobs = [(plant.name, list(range(1, FULL_SEEDS + 1))) for plant in PLANTS]
@@ -112,7 +113,7 @@ def _short_seeds(plant: Plant, kept: dict[str, Found]) -> list[int]:
 
 def _drawn_from(size: Size) -> str:
     return (
-        f"{SHORT_PLANTS} drawn by the commit, {SHORT_SEEDS} seeds each at most"
+        f"{len(SHORT_PLANTS)} of {len(PLANTS)}, {SHORT_SEEDS} seeds each at most"
         if size is Size.SHORT
         else f"seeds 1 to {FULL_SEEDS:,}"
     )
