@@ -543,6 +543,13 @@ class Replica(ReplicaStore):
         )
         return [row[0] for row in rows]
 
+    def delivered_ms(self, document: str) -> int | None:
+        """Return when the hub acknowledged the last of what we wrote in a document; None while it has not, or if we wrote nothing."""
+        row = self.conn.execute(
+            "SELECT acked_ms FROM writer WHERE document = ? AND device = ? AND acked >= seq", (document, self.number)
+        ).fetchone()
+        return None if row is None or row[0] is None else int(row[0])
+
     @property
     def needs_update(self) -> bool:
         """True while facts of a newer version wait for an upgrade of this program."""

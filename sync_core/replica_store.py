@@ -18,6 +18,7 @@ import sqlite_utils
 from sync_core import gate, limits
 from sync_core.errors import CorruptError, NahuoError
 from sync_core.facts import (
+    DOCUMENT_CLOSED,
     ENGINE_KINDS,
     Admission,
     Envelope,
@@ -207,6 +208,26 @@ class ReplicaStore:
             return False
         folded = dict(self.conn.execute("SELECT device, folded FROM writer WHERE document = ?", (document,)))
         return all(folded.get(int(writer), 0) >= seq for writer, seq in state.get("opening", {}).items())
+
+    def tells_all(self, document: str, *, of: str, number: int) -> bool:
+        """True when a document tells all that `number` said in its predecessor `of`: what came there after its close was carried on.
+
+        What the close had read is in the opening, or ended. Before the close is here nobody knows what came after it.
+        """
+        closes = [fact for fact in self.facts_about(of, "document") if fact.kind == DOCUMENT_CLOSED]
+        closed = [fact.basis.get(number, 0) for fact in closes if is_server(fact.writer)]
+        if not closed:
+            return False
+        subjects = self.conn.execute(
+            "SELECT DISTINCT f.subject FROM fact f JOIN envelope e USING (n) WHERE e.document = ? AND e.device = ? AND e.seq > ?",
+            (of, number, min(closed)),
+        ).fetchall()
+        for (subject,) in subjects:
+            late = [f for f in self.facts_about(of, subject) if f.writer == number and f.seq > min(closed)]
+            told = {(fact.id, fact.kind) for fact in self.facts_about(document, subject)}
+            if any((fact.id, fact.kind) not in told and judge(self._trade, fact) is None for fact in late):
+                return False
+        return True
 
     def facts_about(self, document: str, subject: str) -> list[PlacedFact]:
         """Return all facts a document holds about a subject, voids included, in order of arrival."""

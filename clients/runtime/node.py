@@ -37,6 +37,9 @@ _ROOM_BYTES_MIN: Final = 16 * 1024 * 1024
 CLOCK_OFF_MS_MAX: Final = 2 * 60_000
 """A clock that is wrong by more is shown in the bar; it refuses nothing (REL-R9)."""
 
+TOLD_MS_MAX: Final = 10 * 60_000
+"""What the hub has acknowledged is in the successor a second later, unless it waits for a supervisor."""
+
 LOOK_PAUSE_S: Final = 0.1
 LOOK_AGAIN_S: Final = 5.0
 TWIN_PAUSE_S: Final = 1.0
@@ -156,12 +159,33 @@ class Node:
         return list(dict.fromkeys(found for name in named if (found := self._workable(name, held)) is not None))
 
     def _workable(self, name: str, held: Sequence[str]) -> str | None:
-        """Return the document to work in where the scope says `name`: its predecessor until all that it opened with is here."""
+        """Return the document to work in where the scope says `name`: its predecessor until all that it opened with is here, and all
+        that this device said in the predecessor meanwhile: nobody may forget what he did himself.
+        """
         line = line_of(name)
         if line is None:
             return name if name in held else None
         same = sorted((other for other in held if line_of(other) == line), key=number_in_line, reverse=True)
-        return next((other for other in same if self.replica.is_whole(other)), None)
+        whole = [other for other in same if self.replica.is_whole(other)]
+        for place, newer in enumerate(whole):
+            if all(self._is_left(older, newer) for older in whole[place + 1 :]):
+                return newer
+        return None
+
+    def _is_left(self, older: str, newer: str) -> bool:
+        """True when this device works in `newer` already, or what it said in `older` is told there.
+
+        What waits for a supervisor is not told until he lets it count: so long nobody keeps today's orders from the wall, and a live link
+        that brought nothing for ten minutes after the last acknowledgement ends the wait.
+        """
+        number = self.replica.number or 0
+        said = {document: self.replica.state_vector(document).get(number, 0) for document in (older, newer)}
+        if said[newer] or not said[older] or self.replica.tells_all(newer, of=older, number=number):
+            return True
+        delivered_ms = self.replica.delivered_ms(older)
+        if delivered_ms is None or not self._is_live(self.link.state()):
+            return False
+        return abs(self.clock.wall_ms() - delivered_ms) > TOLD_MS_MAX
 
     def wanted_documents(self) -> list[str]:
         """Return the names of all documents the device syncs now: its own first, those its scope names, those it still owes work of.
@@ -178,25 +202,34 @@ class Node:
         for name in list(own):
             successor = (self.replica.state("document", name) or {}).get("successor")
             own += [successor] if isinstance(successor, str) else []
-        named: list[str] = [*own, *(scope.get("documents") or []), *self.replica.owing()]
+        named: list[str] = [*own, *(scope.get("documents") or []), *self.replica.owing(), *self._not_seen_ending()]
         wanted: dict[str, None] = dict.fromkeys(named)
         return [name for name in wanted if not self.replica.is_gone(name)]
+
+    def _not_seen_ending(self) -> list[str]:
+        """Return what has a successor here and whose close has not come: it says what of ours the successor opened with."""
+        held = self.replica.documents()
+        return [
+            name for name in held
+            if any(line_of(other) == line_of(name) and number_in_line(other) > number_in_line(name) for other in held)
+            and line_of(name) is not None and (self.replica.state("document", name) or {}).get("successor") is None
+        ]  # fmt: skip
 
     def tidy(self) -> list[str]:
         """Forget the documents that ended, or were taken away, and in which nothing of ours is owed; returns their names.
 
-        Of a line the old one stays until its successor is wholly here; and nothing is forgotten before the server said what to sync.
+        Of a line the old one stays while this device works in it; and nothing is forgotten before the server said what to sync.
         """
         if self._said_scope() is None:
             return []
-        wanted = self.wanted_documents()
+        wanted, held = self.wanted_documents(), self.replica.documents()
         leaving = []
-        for document in self.replica.documents():
+        for document in held:
             line, number = line_of(document), number_in_line(document)
             later = [
                 name for name in wanted if line is not None and line_of(name) == line and number_in_line(name) > number
             ]
-            if document not in wanted and (not later or any(self.replica.is_whole(name) for name in later)):
+            if document not in wanted and (not later or self._workable(document, held) in later):
                 leaving.append(document)
         for document in leaving:
             with self.replica.transaction() as conn:

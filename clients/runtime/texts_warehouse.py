@@ -178,6 +178,10 @@ WAREHOUSE_ERRORS: Final[dict[str, tuple[str, str]]] = {
     "waybill.stopped": ("这个包裹停发，不能重打面单", "This parcel is stopped"),
     "waybill.no_key": ("收件人信息还没到，联网后再打", "The receiver is not here yet: connect, then print"),
     "swap.same": ("两次扫的是同一件", "That is the same piece twice"),
+    "swap.serves_nothing": (
+        "{detail} 不属于任何订单：把两件衣服换到各自的袋子里",
+        "{detail} serves no order: put both garments into their right bags",
+    ),
     "swap.unknown": ("这件不能对调：{detail}", "This piece cannot be swapped: {detail}"),
     "return.courier_no": ("不像快递单号：{detail}", "Not a courier's number: {detail}"),
     "return.unknown": ("没有这个退件：{detail}", "No such return: {detail}"),

@@ -34,6 +34,8 @@ from trade.pieces import AT_WAREHOUSE
 Mode = Literal["door", "returns", "bag"]
 MODES: Final[tuple[Mode, ...]] = ("door", "returns", "bag")
 SCAN_CHARS_MAX: Final = 300
+_SWAPPED_AT: Final = frozenset({"wanted", "with_picker", "inbound", "in_cell"})
+"""Places of a piece that is on its way to an order and not packed yet."""
 
 
 def scan(node: Node, text: str, *, mode: Mode, trip: str, confirmed: bool = False) -> Outcome:
@@ -213,7 +215,8 @@ def swap(node: Node, first: str, second: str) -> Outcome:
     """Two bags carry each other's label: each piece serves the other's task from now on (E11).
 
     Raises:
-        RefusedError: a piece is unknown, serves no task, or has left.
+        RefusedError: a piece is unknown, serves no order (a second piece, one on the shelf), is packed or has left. The other would
+            then serve an order that has its piece already: the garments are put into their right bags instead.
     """
     codes = [read_label(first).code, read_label(second).code]
     if codes[0] == codes[1]:
@@ -223,6 +226,8 @@ def swap(node: Node, first: str, second: str) -> Outcome:
         state = read_piece(node, code)
         if state is None or state["task"] is None or state["place"] in ("packed", "shipped"):
             raise RefusedError("swap.unknown", code)
+        if state["place"] not in _SWAPPED_AT:
+            raise RefusedError("swap.serves_nothing", code)
         tasks.append(state["task"])
     body = kinds.PiecesSwapped(tasks=[tasks[1], tasks[0]])
     subjects = [*(f"piece:{code}" for code in codes), f"task:{tasks[1]}", f"task:{tasks[0]}"]

@@ -30,9 +30,13 @@ def check_money(scene: Scene) -> None:
         if kept is not None:
             raise Broken(f"R82: the shipped order {kept[0]} still holds {kept[3]} fen for {kept[1]} {kept[2]}")
         second = conn.exec_driver_sql(
-            "SELECT p.code FROM piece p JOIN wanted w ON w.id = p.wanted JOIN device d ON d.number = p.device"
+            # "Second" is said of the want it was bought for; a swap may have given it another since (E11).
+            "SELECT p.code FROM piece p JOIN fact f ON f.id = p.bought_fact AND f.carried = 0"
+            " AND f.kind IN ('piece.bought', 'piece.adopted') AND f.subjects LIKE '%\"piece:' || p.code || '\"%'"
+            " JOIN json_each(f.subjects) said JOIN task t ON 'task:' || t.id = said.value JOIN wanted w ON w.id = t.wanted"
+            " JOIN device d ON d.number = p.device"
             " WHERE p.outcome = 'second' AND d.written_off_ms IS NULL AND (w.keeper IS NULL OR w.keeper = p.code)"
-            " AND NOT EXISTS (SELECT 1 FROM piece q WHERE q.wanted = p.wanted AND q.code <> p.code)"
+            " AND NOT EXISTS (SELECT 1 FROM piece q WHERE q.wanted = w.id AND q.code <> p.code)"
         ).first()
         if second is not None:
             raise Broken(f"D9: {second[0]} counts as a second piece, and there is no first")

@@ -102,6 +102,7 @@ class DeviceLink:
         self._life = self.server.lives
         served.append(self.server.connect(self._device.node.number, connection))
         self._wire = connection
+        self._device.link.connected = True
         self._talk = Session(Side.DEVICE, now_ms=self.world.now_ms)
         self._denied.clear()
         self.world.note(f"{self.name} connected")
@@ -169,6 +170,7 @@ class DeviceLink:
 
     def _forget_connection(self) -> None:
         self._inbox.clear()
+        self._device.link.connected = False
         self._wire = None
         self._talk = None
         self._epoch = object()

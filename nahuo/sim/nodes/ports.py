@@ -75,10 +75,12 @@ class SimLink:
     def __init__(self, ring: Callable[[], None]) -> None:
         self._ring = ring
         self.enabled = True
+        self.connected = False
+        """The device believes that it is connected; of a line that fell silent it hears a minute later."""
 
     def state(self) -> LinkState:
         """Return what the state bar shows."""
-        return LinkState(status="live" if self.enabled else "offline", since_ms=None, last_ack_ms=None)
+        return LinkState(status="live" if self.connected else "offline", since_ms=None, last_ack_ms=None)
 
     def notify(self) -> None:
         """Say that the replica holds something new to send."""

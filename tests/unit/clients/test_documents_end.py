@@ -9,9 +9,10 @@ import pytest
 
 from clients.field import actions
 from clients.field.actions import Tap
+from clients.runtime.ports import LinkState
 from clients.warehouse import scans
 from sync_core.errors import RefusedError
-from sync_core.facts import DOCUMENT_CLOSED, DOCUMENT_OPENED, Fact
+from sync_core.facts import DOCUMENT_CLOSED, DOCUMENT_OPENED, Fact, PlacedFact, carry
 from tests.unit.clients.market import DEVICE, ROUTE, TERMINAL, TRIP, WALL, Bench, assigned, open_bench, opened, scope
 from trade import kinds
 from trade.piece_code import mint_piece_code
@@ -61,8 +62,9 @@ def test_a_terminal_works_on_in_the_old_document_until_the_next_is_wholly_here(w
     scans.scan(wall.node, code, mode="door", trip="")
     assert wall.replica.state(f"piece:{code}", WALL) is not None
     wall.say(NEXT, assigned(1001))
+    # What was written in the old one is delivered first, and is told in the next before anybody works there.
+    wall.say(WALL, closed(NEXT))
     assert wall.node.documents("warehouse") == [NEXT]
-    # What was written in the old one is delivered first.
     assert WALL in wall.node.wanted_documents()
     assert wall.node.tidy() == []
     acknowledge_all(wall, WALL)
@@ -70,6 +72,71 @@ def test_a_terminal_works_on_in_the_old_document_until_the_next_is_wholly_here(w
     assert wall.node.tidy() == [WALL]
     assert wall.replica.documents() == [f"device/{TERMINAL}/1", NEXT]
     assert wall.replica.state("task:T1001-1", NEXT) is not None
+
+
+def end_the_day(wall: Bench) -> None:
+    """The warehouse's document ends, and the next is wholly here."""
+    wall.say(f"device/{TERMINAL}/1", scope([NEXT], "warehouse").about(f"device:{TERMINAL}"))
+    wall.say(WALL, closed(NEXT))
+    wall.say(NEXT, successor(2, **{f"n{TERMINAL}": "warehouse"}))
+    wall.say(NEXT, assigned(1001))
+
+
+def scan_late(wall: Bench) -> PlacedFact:
+    """Scan a bag in before the end of the day has come here; returns the fact."""
+    code = str(mint_piece_code(DEVICE, 1))
+    scans.scan(wall.node, code, mode="door", trip="")
+    return wall.replica.facts_about(WALL, f"piece:{code}")[-1]
+
+
+def test_rel_i3_a_terminal_works_on_in_the_old_document_until_the_next_tells_what_it_did_there_after_the_close(
+    wall: Bench,
+) -> None:
+    wall.say(WALL, closed(NEXT))
+    late = scan_late(wall)
+    end_the_day(wall)
+    assert wall.node.documents("warehouse") == [WALL]
+    acknowledge_all(wall, WALL)
+    assert wall.node.documents("warehouse") == [WALL]
+    assert wall.node.tidy() == []
+    wall.say(NEXT, carry(late))
+    assert wall.node.documents("warehouse") == [NEXT]
+    assert wall.node.tidy() == [WALL]
+
+
+def test_whoever_has_worked_in_the_next_document_stays_there(wall: Bench) -> None:
+    end_the_day(wall)
+    scans.scan(wall.node, str(mint_piece_code(DEVICE, 2)), mode="door", trip="")
+    assert wall.replica.state_vector(NEXT)[TERMINAL] == 1
+    wall.node.act(WALL, [kinds.LabelReprinted(copy_no=2).about(f"piece:{mint_piece_code(DEVICE, 3)}")])
+    assert wall.node.documents("warehouse") == [NEXT]
+
+
+def test_work_that_waits_for_a_supervisor_keeps_nobody_from_todays_orders(
+    wall: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wall.say(WALL, closed(NEXT))
+    scan_late(wall)
+    end_the_day(wall)
+    wall.replica.acknowledged(WALL, wall.replica.state_vector(WALL), whole=True, at_ms=wall.clock.wall_ms())
+    wall.clock.advance(11 * 60_000)
+    # Without a link nothing can have come.
+    assert wall.node.documents("warehouse") == [WALL]
+    monkeypatch.setattr(wall.link, "state", lambda: LinkState(status="live", since_ms=None, last_ack_ms=None))
+    assert wall.node.documents("warehouse") == [NEXT]
+
+
+def test_a_document_is_synced_until_its_close_has_come(wall: Bench) -> None:
+    scan_late(wall)
+    acknowledge_all(wall, WALL)
+    wall.say(f"device/{TERMINAL}/1", scope([NEXT], "warehouse").about(f"device:{TERMINAL}"))
+    wall.say(NEXT, successor(1, **{f"n{TERMINAL}": "warehouse"}))
+    assert WALL in wall.node.wanted_documents()
+    assert wall.node.documents("warehouse") == [WALL]
+    # It had read the scan: the opening has what lives of it.
+    wall.say(WALL, closed(NEXT))
+    assert WALL not in wall.node.wanted_documents()
+    assert wall.node.documents("warehouse") == [NEXT]
 
 
 def test_an_opening_counts_when_it_is_folded(wall: Bench) -> None:

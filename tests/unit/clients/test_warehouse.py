@@ -256,6 +256,22 @@ async def test_e11_swapped_bags_are_put_right_by_one_tap(warehouse: Bench) -> No
     assert piece["task"] == "T4-1"
 
 
+async def test_e11_a_second_piece_serves_no_order_and_is_not_swapped(warehouse: Bench) -> None:
+    await double(warehouse)
+    warehouse.say(WALL, assigned(4, 1, order_pieces=2, cell="B01", terminal=TERMINAL))
+    warehouse.say(WALL, assigned(4, 2, order_pieces=2, cell="B01", terminal=TERMINAL), bought(4, 1, 41))
+    second = kinds.PurchaseVerdict(
+        fact=f"{DEVICE}.41.0", outcome="second", owner="platform", charged_fen=0, keeper=code(42)
+    )
+    warehouse.say(WALL, second.about("task:T4-1", f"piece:{code(41)}"))
+    await warehouse.post("/scan", code=code(21))
+    await warehouse.post("/scan", code=code(41))
+    before = warehouse.facts()
+    answer = await warehouse.post("/swap", first=code(21), second=code(41))
+    assert answer["code"] == "swap.serves_nothing"
+    assert warehouse.facts() == before
+
+
 async def ship(bench: Bench) -> None:
     await single(bench)
     await bench.post("/scan", code=code(1))
