@@ -150,8 +150,11 @@ def _finish_the_work(day: Scene) -> None:
             picker.settle_slips()
             picker.finish()
         office.close_everything_closable()
+        office.settle_refunds()
         for packer in [*day.packers, *day.packers]:
             packer.finish(look_again=True)
+        for packer in day.packers:
+            packer.close_up()
         world.run(world.now_ms + 12 * MINUTE_MS)
         # What a recalled task's phone knows is said once its page has been away for ten minutes (D9).
         for device in day.devices:

@@ -73,6 +73,7 @@ def fold_piece(subject: str, facts: Sequence[PlacedFact]) -> State:
     piece = bare_id(subject)
     state = new_piece()
     undos: list[PlacedFact] = []
+    recalled: set[str | None] = set()
     losses = _lost_facts(facts)
     for fact in facts:
         loss = losses.get(fact.id)
@@ -82,9 +83,14 @@ def fold_piece(subject: str, facts: Sequence[PlacedFact]) -> State:
         body = read_body(fact)
         if isinstance(body, kinds.PieceUndone):
             undos.append(fact)
+        elif isinstance(body, kinds.TaskRecalled):
+            recalled.add(first_id(fact.subjects, "task"))
         elif body is not None:
             _apply(state, piece, fact, body)
     _finish(state, undos)
+    # It was drawn from the stock for an order that does not want it any more: stock again, however far it had come in the house.
+    if state["home"] in recalled and state["swapped_with"] is None and state["place"] in AT_WAREHOUSE:
+        state["place"], state["cell"] = "in_stock", None
     return state
 
 

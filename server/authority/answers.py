@@ -16,7 +16,7 @@ from server import commands as c
 from server import schema as s
 from server import schema_trade as st
 from server.authority.batch import PLATFORM, Batch, body_of, warehouse_document
-from server.authority.closing import close_want, recheck_recall
+from server.authority.closing import close_line, recheck_recall
 from server.authority.dispatch import dispatch, need_task, next_attempt, put_in_warehouse, recall
 from server.authority.documents import open_route
 from server.ledger import PRINCIPAL, HoldPart
@@ -202,7 +202,7 @@ def decide_task(b: Batch, command: c.TaskDecide) -> dict[str, Any]:
     if wanted.status not in ("answered", "bounced", "waiting", "ready") or wanted.task != task.id:
         raise RefusedError("task.settled", "这件已经有结果 / this piece is settled already")
     if command.choice in ("close_line", "delist"):
-        close_want(b, wanted, order, reason="delisted" if command.choice == "delist" else "closed")
+        close_line(b, wanted, order, reason="delisted" if command.choice == "delist" else "closed")
         if command.choice == "delist":
             delist(b, order.merchant, task)
         b.decided(("answer", "bounce"), f"task:{task.id}", command.choice)

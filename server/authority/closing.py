@@ -29,6 +29,8 @@ from trade.ids import first_id
 
 _OUT = ("out", "asked", "answered", "recalled")
 """Task states in which a phone may still buy."""
+EVERY_LINE = "每一件都关闭了 / every piece of it was closed"
+"""Why an order was closed whose last piece a merchant, or his shop's setting, closed."""
 
 
 def close_order(b: Batch, command: c.OrderClose) -> dict[str, Any]:
@@ -45,27 +47,21 @@ def close_order(b: Batch, command: c.OrderClose) -> dict[str, Any]:
     parcel = b.conn.execute(select(st.parcel).where(st.parcel.c.order_id == order.id)).first()
     if parcel is not None and parcel.shipped_ms is not None:
         raise RefusedError("order.done", "包裹已发出 / its parcel has shipped")
-    b.set(st.shop_order, order.id, status="closed", closed_ms=b.now_ms, closed_reason=command.reason)
-    if order.warehouse:
-        b.say(
-            warehouse_document(order.warehouse),
-            kinds.OrderClosed(reason=command.reason[:300]).about(f"order:{order.id}"),
-        )
-        waybills.void(b, order.id, "closed")
-    b.ledger.release(
-        order.id,
-        key=f"close:{order.id}:fees",
-        about=b.about(order=order),
-        zh=f"订单 {order.order_no} 关闭：快递、打包退回",
-        en=f"Order {order.order_no} closed: courier and packing back",
-    )
+    _close_whole(b, order, command.reason)
     out = 0
     for wanted in b.conn.execute(select(st.wanted).where(st.wanted.c.order_id == order.id)).all():
         close_want(b, wanted, order, reason="closed")
         out += _is_out(b, wanted.id)
-    free_cell(b, order.id)
-    b.rescreen.add(order.merchant)
     return {"order": order.id, "pieces_out": out}
+
+
+def close_line(b: Batch, wanted: Row[Any], order: Row[Any], *, reason: str) -> None:
+    """Close one piece of an order; with its last one the order is closed whole, so that nothing stays held for an empty parcel (I13)."""
+    close_want(b, wanted, order, reason=reason)
+    w = st.wanted.c
+    left = select(w.id).where(w.order_id == order.id, w.status.not_in(("closing", "closed"))).limit(1)
+    if order.status not in ("shipped", "closed") and b.conn.execute(left).first() is None:
+        _close_whole(b, order, EVERY_LINE)
 
 
 def close_want(b: Batch, wanted: Row[Any], order: Row[Any], *, reason: str) -> None:
@@ -79,7 +75,7 @@ def close_want(b: Batch, wanted: Row[Any], order: Row[Any], *, reason: str) -> N
         elif task.warehouse:
             b.say(
                 warehouse_document(task.warehouse),
-                kinds.TaskRecalled.model_validate({"reason": reason}).about(f"task:{task.id}"),
+                kinds.TaskRecalled.model_validate({"reason": reason}).about(f"task:{task.id}", *_drawn_for(b, wanted)),
             )
             b.set(st.task, task.id, recalled=reason)
     b.decided(("answer", "bounce", "ask"), f"task:{wanted.task}", "closed")
@@ -181,6 +177,23 @@ def withdraw_refund(b: Batch, command: c.RefundWithdrawn) -> dict[str, Any]:
     return {"order": order.id}
 
 
+def _close_whole(b: Batch, order: Row[Any], reason: str) -> None:
+    """The order as a whole: no waybill, no cell, courier and packing fees back at once."""
+    b.set(st.shop_order, order.id, status="closed", closed_ms=b.now_ms, closed_reason=reason)
+    if order.warehouse:
+        b.say(warehouse_document(order.warehouse), kinds.OrderClosed(reason=reason[:300]).about(f"order:{order.id}"))
+        waybills.void(b, order.id, "closed")
+    b.ledger.release(
+        order.id,
+        key=f"close:{order.id}:fees",
+        about=b.about(order=order),
+        zh=f"订单 {order.order_no} 关闭：快递、打包退回",
+        en=f"Order {order.order_no} closed: courier and packing back",
+    )
+    free_cell(b, order.id)
+    b.rescreen.add(order.merchant)
+
+
 def _free_keeper(b: Batch, wanted: Row[Any], order: Row[Any]) -> None:
     """It was bought before the close was decided: the piece becomes the merchant's stock, the walk is paid (D9, E2)."""
     piece = b.row(st.piece, wanted.keeper)
@@ -218,6 +231,12 @@ def _free_keeper(b: Batch, wanted: Row[Any], order: Row[Any]) -> None:
     b.set(st.piece, piece.code, reserved=None)
     if piece.scanned_ms is not None:
         to_stock(b, piece.code)
+
+
+def _drawn_for(b: Batch, wanted: Row[Any]) -> list[str]:
+    """The subject of the stock's piece that serves a want, so that the wall hears that it is stock again; nothing for a bought one."""
+    piece = None if wanted.keeper is None else b.row(st.piece, wanted.keeper)
+    return [f"piece:{piece.code}"] if piece is not None and piece.reserved == wanted.id else []
 
 
 def _say_freed(b: Batch, piece: Row[Any], order: Row[Any]) -> None:

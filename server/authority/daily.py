@@ -135,7 +135,7 @@ def _answer_by_setting(b: Batch, day: str) -> int:
         if detail["next"] == "stopped" or wanted.postponed >= POSTPONEMENTS_MAX or setting == "wait":
             continue
         if setting == "close_line":
-            closing.close_want(b, wanted, order, reason="closed")
+            closing.close_line(b, wanted, order, reason="closed")
         else:
             back = detail["comes_back_on"] or next_open_day(day, b.settings.calendar)
             try:

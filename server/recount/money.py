@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping
+from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, Row, func, select
 
 from server import schema as s
 from server import schema_trade as st
@@ -47,11 +49,11 @@ def check_money(conn: Connection) -> list[Check]:
 
 def _check_charges(conn: Connection, check: Check) -> None:
     """A piece that serves a drop-ship order at or under the cap is charged its pick price, whatever arrived first (D7, D8)."""
-    caps = {row.id: row for row in conn.execute(select(st.task))}
+    tasks = {row.id: row for row in conn.execute(select(st.task))}
     d = st.discrepancy.c
     borne = set(conn.execute(select(d.subject).where(d.code == "wallet_short")).scalars())
     for row in conn.execute(select(st.piece).where(st.piece.c.outcome == "over_cap")):
-        cap_fen = caps[row.task].cap_fen if row.task in caps else 0
+        cap_fen = _cap_fen(tasks, row.task)
         # Within its cap only when the wallet ran short, which somebody owns by name (docs/decisions: who bears what nothing is held for).
         check.expect(
             row.price_fen > cap_fen or f"piece:{row.code}" in borne,
@@ -70,6 +72,15 @@ def _check_charges(conn: Connection, check: Check) -> None:
                 row.charged_fen + row.excess_fen == row.price_fen,
                 f"piece {row.code}: {row.charged_fen} charged and {row.excess_fen} borne of {row.price_fen} fen paid",
             )
+
+
+def _cap_fen(tasks: Mapping[str, Row[Any]], task: str) -> int:
+    """Up to what a purchase of a task is its merchant's: its cap, or that of a later attempt he put in its place with a lower quote."""
+    if task not in tasks:
+        return 0
+    own = tasks[task]
+    later = [row.cap_fen for row in tasks.values() if row.wanted == own.wanted and row.attempt > own.attempt]
+    return int(min(own.cap_fen, *later)) if own.recalled is not None and later else int(own.cap_fen)
 
 
 def _check_fees(conn: Connection, check: Check) -> None:

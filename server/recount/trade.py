@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, case, func, select
 
 from server import schema as s
 from server import schema_trade as st
@@ -183,6 +183,16 @@ def _check_closed_orders(conn: Connection) -> Check:
     for row in conn.execute(select(st.shop_order).where(st.shop_order.c.status == "closed")):
         if row.id not in waiting:
             check.expect(left[row.id] == 0, f"order {row.id}: {left[row.id]} fen still held")
+    w, o = st.wanted.c, st.shop_order.c
+    empty = (
+        select(o.id)
+        .join(st.wanted, w.order_id == o.id)
+        .where(o.status.not_in(("shipped", "closed")))
+        .group_by(o.id)
+        .having(func.sum(case((w.status.in_(("closing", "closed")), 0), else_=1)) == 0)
+    )
+    for order in conn.execute(empty).scalars():
+        check.expect(False, f"order {order}: every piece of it is closed, and the order is not")
     return check
 
 

@@ -80,4 +80,5 @@ _PLACES = {
     "desk": {"shipped", "return_in", "in_stock", "pending", "in_cell", "packed"},
     "runner": {"with_runner", "in_stock", "in_cell", "packed"},
     "stall": {"back_at_stall"},
+    "merchant": {"handed_to_merchant"},
 }

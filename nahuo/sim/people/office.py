@@ -246,6 +246,17 @@ class Office:
             else:
                 self.decide(question.kind, question.subject)
 
+    def settle_refunds(self) -> None:
+        """What a buyer asked back is settled: he takes it back after all, or his order is closed (R31, E15)."""
+        o = st.shop_order.c
+        for order in self._rows(
+            select(o.id).where(o.refund_open == 1, o.status.not_in(("shipped", "closed"))).order_by(o.number)
+        ):
+            if self.world.random.random() < 0.6:
+                self.give(c.RefundWithdrawn(order=order.id))
+            else:
+                self.give(c.OrderClose(order=order.id, reason="已退款"))
+
     def refused_commands(self) -> dict[str, int]:
         """Return {code: count} of the commands that were refused, for the counters."""
         counted: dict[str, int] = {}

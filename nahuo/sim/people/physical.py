@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-Place = Literal["bag", "door", "house", "shipped", "buyer", "desk", "runner", "stall"]
+Place = Literal["bag", "door", "house", "shipped", "buyer", "desk", "runner", "stall", "merchant"]
 """In the picker's bag; carried to the warehouse's door; behind it; on a lorry; with the buyer; back at the returns desk; with the
-runner; back at its stall."""
+runner; back at its stall; handed to its merchant, who has it for good."""
 
 
 @dataclass(eq=False, slots=True, kw_only=True)

@@ -61,6 +61,15 @@ class Packer:
             if self.terminal.dead or not self.ship():
                 break
 
+    def close_up(self) -> None:
+        """Before going home: every packed parcel leaves, and every unfit piece goes where it belongs (R55)."""
+        for number in sorted({paper.subject for paper in self.terminal.papers if paper.printer == "waybill"}):
+            if number not in self._physical.parcels_shipped and not self.terminal.dead:
+                self._ship(number)
+        for garment in list(self._physical.at("desk")):
+            if not self.terminal.dead and self._is_pending(garment.code):
+                self._end_pending(garment)
+
     def fetch_keys(self) -> None:
         """Fetch receivers' keys ahead while there is a network."""
         if not self.terminal.dead and self.terminal.online and not self.terminal.server.down:
@@ -151,7 +160,9 @@ class Packer:
         chosen = fresh if fresh and self.world.random.random() < 0.9 else papers
         if not chosen:
             return False
-        number = self.world.random.choice(chosen).subject
+        return self._ship(self.world.random.choice(chosen).subject)
+
+    def _ship(self, number: str) -> bool:
         outcome = self._do(lambda node: scans.scan(node, number, mode="door", trip=""))
         if outcome is None:
             return False
@@ -217,6 +228,19 @@ class Packer:
             )
             if outcome is not None:
                 self.world.sometimes(f"inspected_{outcome.word}")
+
+    def _is_pending(self, code: str) -> bool:
+        return (self.terminal.replica.state(f"piece:{code}") or {}).get("place") == "pending"
+
+    def _end_pending(self, garment: Garment) -> None:
+        outcome = self._do(
+            lambda node: returns_desk.end_pending(
+                node, garment.code, outcome="handed_to_merchant", fee_fen=0, payer="merchant"
+            )
+        )
+        if outcome is not None:
+            self.world.sometimes("pending_ended")
+            garment.place = "merchant"
 
     def _do(self, action: Any) -> Any:
         try:

@@ -212,10 +212,12 @@ class Day:
         return sorted(row.code for row in self.all(st.discrepancy, st.discrepancy.c.resolved_ms.is_(None)))
 
 
-def open_day(path: Path, *, merchants: Sequence[str] = ("m1",), money_fen: int = 1_000_00) -> Day:
+def open_day(
+    path: Path, *, merchants: Sequence[str] = ("m1",), money_fen: int = 1_000_00, database: str | None = None
+) -> Day:
     """Return a server with merchants, a shop each, money, courier numbers and simple fees."""
     path.mkdir(parents=True, exist_ok=True)
-    server = open_server(path, synchronous="OFF", now_ms=START_MS, seed=b"s" * 32)
+    server = open_server(path, database=database, synchronous="OFF", now_ms=START_MS, seed=b"s" * 32)
     day = Day(server=server, authority=Authority(server))
     day.do(c.FeesSet(commission_fen_per_piece=100, courier_fen=300, packing_fen=50))
     for merchant in merchants:

@@ -117,6 +117,18 @@ def test_i4_a_piece_within_its_cap_that_nobody_owns_is_a_fault(day: Day, phone: 
         assert [check.name for check in check_money(conn) if not check.holds] == ["I4"]
 
 
+def test_d11_bought_at_the_old_quote_after_a_lower_one_was_seen_charges_no_more_than_the_lower(
+    day: Day, phone: Device
+) -> None:
+    bounce(day, phone, 7200)
+    day.do(c.TaskDecide(task=TASK, choice="change_stall", code="国大_2F-201_P39_77#"))
+    code = phone.buy(TASK, 6500, seen_recall=True)
+    piece = day.piece(code)
+    assert (piece.outcome, piece.charged_fen, piece.excess_fen) == ("over_cap", 3900, 2600)
+    with day.store.reading() as conn:
+        assert [fault for check in check_money(conn) for fault in check.faults] == []
+
+
 def test_i4_a_price_that_nobody_pays_is_a_fault(day: Day, phone: Device) -> None:
     code = phone.buy(TASK, 6400)
     with day.store.transaction() as conn:
@@ -160,9 +172,30 @@ def test_d7_an_accepted_question_raises_the_cap_and_the_hold(day: Day, phone: De
 def test_r69_closing_a_line_after_a_stock_answer_gives_its_money_back(day: Day, phone: Device) -> None:
     answer(day, phone, kinds.Answer.OUT_OF_STOCK)
     day.do(c.TaskDecide(task=TASK, choice="close_line"))
-    assert day.money()[1] == PIECE_FEN + ORDER_FEN, "the phone has not seen it yet: it may still buy"
+    assert day.money() == (100_000 - PIECE_FEN, PIECE_FEN), "the phone has not seen it yet: it may still buy"
     phone.say(phone.route(TASK), kinds.RecallSeen().about(f"task:{TASK}"))
-    assert day.money() == (100_000 - ORDER_FEN, ORDER_FEN)
+    assert day.money() == (100_000, 0)
+
+
+def test_i13_the_last_line_closed_closes_the_order_and_gives_its_courier_fee_back(day: Day, phone: Device) -> None:
+    day.orders(f"A2|{CODE}|2")
+    day.do(c.RoutesAssign())
+    held_fen = day.money()[1]
+    for task, left in (("T1002-1", "out"), ("T1002-2", "closed")):
+        answer(day, phone, kinds.Answer.STYLE_GONE, task=task)
+        day.do(c.TaskDecide(task=task, choice="close_line" if left == "out" else "delist"))
+        phone.say(phone.route(task), kinds.RecallSeen().about(f"task:{task}"))
+        assert day.order("O1002").status == left
+    assert day.money()[1] == held_fen - 2 * PIECE_FEN - ORDER_FEN
+    assert day.state(day.warehouse(), "order:O1002")["closed"]
+
+
+def test_i13_a_shops_setting_that_closes_the_last_line_closes_the_order(day: Day, phone: Device) -> None:
+    day.do(c.ShopSet(shop="小满", merchant="m1", default_answer="close_line"))
+    answer(day, phone, kinds.Answer.TOMORROW)
+    day.do(c.DayClose())
+    assert day.order("O1001").status == "closed"
+    assert day.money()[1] == PIECE_FEN, "its phone may still buy"
 
 
 def test_r47_change_stall_makes_a_new_attempt_at_the_other_stall(day: Day, phone: Device) -> None:

@@ -250,6 +250,55 @@ def test_d10_a_second_piece_finds_a_waiting_line(day: Day, phone: Device) -> Non
     assert [row.id for row in day.all(st.shop_order, st.shop_order.c.status == "shipped")] == ["O1002"]
 
 
+def test_r34_a_piece_drawn_for_an_order_that_closes_serves_the_next_one(day: Day, phone: Device) -> None:
+    """Drawn and packed, then its order closes: both ends have it in stock again, and a scan draws it for who waits now."""
+    extra, wall = a_drawn_piece(day, phone)
+    number = day.parcel("P1002").waybill_no
+    packed = kinds.ParcelPacked(waybill_no=number, pieces=[extra])
+    wall.say(day.warehouse(), packed.about("parcel:P1002", "order:O1002", f"piece:{extra}"))
+    day.do(c.OrderClose(order="O1002", reason="不要了"))
+    state = day.state(day.warehouse(), f"piece:{extra}")
+    assert (day.piece(extra).place, state["place"]) == ("in_stock", "in_stock")
+    day.orders(f"A3|{CODE}|1")
+    assert (day.task("T1003-1").source, day.task("T1003-1").piece) == ("stock", extra)
+    wall.say(day.warehouse(), kinds.PieceDrawn().about(f"piece:{extra}", "task:T1003-1", "order:O1003"))
+    assert day.wanted("T1003-1").keeper == extra
+    assert day.state(day.warehouse(), f"piece:{extra}")["place"] == "inbound"
+
+
+def test_r34_a_piece_drawn_by_a_terminal_that_had_not_heard_of_the_close_is_stock_again(
+    day: Day, phone: Device
+) -> None:
+    extra, wall = a_drawn_piece(day, phone, draws=False)
+    wall.sync(day.warehouse())
+    wall.offline = True
+    wall.say(day.warehouse(), kinds.PieceDrawn().about(f"piece:{extra}", "task:T1002-1", "order:O1002"))
+    day.do(c.OrderClose(order="O1002", reason="不要了"))
+    wall.offline = False
+    wall.deliver()
+    assert "drawn_unwanted" in day.discrepancies()
+    assert (day.piece(extra).place, day.state(day.warehouse(), f"piece:{extra}")["place"]) == ("in_stock", "in_stock")
+
+
+def a_drawn_piece(day: Day, phone: Device, *, draws: bool = True) -> tuple[str, Device]:
+    """A second piece lies in stock and the next order is to get it; returns (its code, the terminal)."""
+    task = one_order(day)
+    other = day.enrol("picker", "bob")
+    phone.sync(phone.route(task))
+    phone.offline = True
+    second = day.do(c.TaskReassign(task=task, device=other.number))["task"]
+    extra = phone.buy(task, 6100)
+    other.buy(second, 6200)
+    phone.offline = False
+    phone.deliver()
+    wall = Device(day=day, number=100, signer=_key("wu"), person="wu")
+    wall.say(day.warehouse(), kinds.ScannedIn().about(f"piece:{extra}"))
+    day.orders(f"A2|{CODE}|1")
+    if draws:
+        wall.say(day.warehouse(), kinds.PieceDrawn().about(f"piece:{extra}", "task:T1002-1", "order:O1002"))
+    return extra, wall
+
+
 def _key(name: str):  # type: ignore[no-untyped-def]
     from sync_core.identity import Ed25519Signer
 
