@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-from typing import Annotated, Any, ClassVar, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from sqlalchemy import insert, select
 
 from server import schema as s
@@ -25,6 +25,18 @@ _LETTERS: Final = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"
 """No 0, O, 1, I: a code is read aloud in a noisy market."""
 
 
+def _holds_nul(value: object) -> bool:
+    match value:
+        case str():
+            return "\0" in value
+        case dict():
+            return any(_holds_nul(part) for pair in value.items() for part in pair)
+        case list() | tuple():
+            return any(_holds_nul(part) for part in value)
+        case _:
+            return False
+
+
 class Command(BaseModel):
     """Base: strict, immutable."""
 
@@ -35,6 +47,14 @@ class Command(BaseModel):
     """Only the platform's people may give it; the others also a merchant, about his own."""
     PRIVATE: ClassVar[tuple[str, ...]] = ()
     """Fields with buyers' data: once the command is done its row keeps their digest only (D18)."""
+
+    @model_validator(mode="after")
+    def _texts_can_be_kept(self) -> Self:
+        """What PostgreSQL cannot keep is refused on every database, with the field's name."""
+        for name, value in self.model_dump().items():
+            if _holds_nul(value):
+                raise ValueError(f"{name} holds U+0000")
+        return self
 
 
 class MerchantCreate(Command):

@@ -387,6 +387,8 @@ def _check_depth(value: Any, depth: int) -> None:
 
 
 def _check_text(value: str) -> None:
+    if "\0" in value:
+        raise MalformedError("gate.text", "a text holds U+0000, which not every database can keep")
     try:
         size = len(value.encode())
     except UnicodeEncodeError as error:
@@ -413,9 +415,10 @@ def _whole(text: str) -> int:
 
 
 def _is_surely_small(data: bytes) -> bool:
-    """True when the bytes alone show that no text is too long, nothing too deep and no character halved, as in nearly all envelopes.
+    """True when the bytes alone show that no text is too long, nothing too deep, no character halved and none U+0000, as in nearly all
+    envelopes.
 
-    No text is longer than the whole, nothing is nested deeper than there are brackets, and half a character can come from an escape only.
+    No text is longer than the whole, nothing is nested deeper than there are brackets, and such characters can come from an escape only.
     """
     return (
         len(data) <= limits.TEXT_BYTES_MAX

@@ -265,6 +265,7 @@ ERRORS: Final[dict[str, tuple[str, str]]] = {
     "form.too_long": ("太长了：{detail}", "Too long: {detail}"),
     "form.number": ("不是数字：{detail}", "Not a number: {detail}"),
     "form.choice": ("没有这个选项：{detail}", "No such choice: {detail}"),
+    "gate.text": ("文字里有不能保存的字符，请删掉再试", "A text holds a character that cannot be kept: take it out"),
     "form.kind": ("表单格式不对", "Not a plain form: {detail}"),
     "form.twice": ("同一项填了两次", "A field stands twice"),
     "form.tasks": ("一次 1 到 20 件", "One to twenty tasks at once"),

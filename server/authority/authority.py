@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row, select, update
@@ -29,7 +30,7 @@ from server.commands import body_to_keep, read_command
 from server.installation import Server
 from server.orders import OrderFileError
 from server.rows import get_meta, set_meta, to_json
-from sync_core.errors import RefusedError
+from sync_core.errors import MalformedError, RefusedError
 from sync_core.facts import decode_payload, is_server
 from sync_core.fold import Trade
 from sync_core.gate import HEADER_BYTES
@@ -167,7 +168,9 @@ class Authority:
         """Keep the facts of an envelope without deciding about them, and tell somebody."""
         with self._store.transaction() as conn, conn.begin_nested():
             b = self._batch(conn, now_ms)
-            b.memory.record(row.document, decode_payload(bytes(row.stored)[HEADER_BYTES:]), row.n)
+            # What an older gate let in and this one refuses cannot be recorded; it is told all the same.
+            with suppress(MalformedError):
+                b.memory.record(row.document, decode_payload(bytes(row.stored)[HEADER_BYTES:]), row.n)
             b.discrepancy(
                 "authority_failed",
                 f"device:{row.device}",

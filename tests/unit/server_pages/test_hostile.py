@@ -94,6 +94,28 @@ def test_junk_is_refused_with_a_code_and_never_fails(client: httpx.Client, path:
     assert answer.json()["code"]
 
 
+@pytest.mark.parametrize(
+    ("path", "kind", "content"),
+    [
+        ("/api/session", "application/json", b'{"name": "ad\\u0000min", "password": "x"}'),
+        ("/api/enrol", "application/json; charset=utf-8", b'{"code": "A\\u0000", "public_key": "x"}'),
+        ("/sign-in", "application/x-www-form-urlencoded", b"name=ad%00min&password=x"),
+        ("/sign-in", "application/x-www-form-urlencoded", b"name=ad\0min&password=x"),
+    ],
+)
+def test_u0000_is_refused_before_anybody_looks_it_up(client: httpx.Client, path: str, kind: str, content: bytes) -> None:
+    """PostgreSQL cannot even be asked for it; SQLite could, and must answer the same."""
+    cut = content.find(b"0000") + 1 or content.find(b"%0") + 1 or 5
+    for body in (content, iter([content[:cut], content[cut:]])):
+        answer = client.post(path, content=body, headers={"Content-Type": kind})
+        assert answer.status_code == 400, (path, answer.status_code, answer.text)
+
+
+@pytest.mark.parametrize("path", ["/platform/orders?search=a%00b", "/merchant/orders/O1%00", "/api/orders/%00"])
+def test_u0000_in_an_address_is_refused(people: dict[str, Browser], path: str) -> None:
+    assert people["admin"].get(path).status_code == 400
+
+
 @pytest.mark.parametrize("token", ["x", "AAAA", "é", "." * 300, "eyJhbGciOiJub25lIn0.e30."])
 def test_junk_bearers_open_nothing(client: httpx.Client, token: str) -> None:
     client.cookies.clear()
