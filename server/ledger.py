@@ -20,7 +20,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, bindparam, select, update
 
 from server import schema as s
-from server.rows import add, add_all, to_json, upsert
+from server.rows import add, add_all, change, read, to_json, upsert
 from sync_core.errors import InvariantError, RefusedError
 from sync_core.facts import canonical_json
 
@@ -76,16 +76,16 @@ class Ledger:
         self._conn = conn
         self._now_ms = now_ms
         self._balances: dict[str, int] = {}
-        last = conn.execute(select(s.entry.c.id, s.entry.c.digest).order_by(s.entry.c.id.desc()).limit(1)).first()
-        self._last_id: int = 0 if last is None else last[0]
-        self._last_digest: bytes = EMPTY_DIGEST if last is None else bytes(last[1])
+        last = read(conn, _LAST_ENTRY).first()
+        self._last_id: int = 0 if last is None else last.id
+        self._last_digest: bytes = EMPTY_DIGEST if last is None else bytes(last.digest)
 
     # --- reading ----------------------------------------------------------------------------------------------------------
 
     def balance_fen(self, account: str) -> int:
         """Return an account's balance."""
         if account not in self._balances:
-            self._balances[account] = self._conn.execute(_BALANCE, {"name_": account}).scalar() or 0
+            self._balances[account] = read(self._conn, _BALANCE, name_=account).scalar() or 0
         return self._balances[account]
 
     def available_fen(self, merchant: str) -> int:
@@ -98,12 +98,12 @@ class Ledger:
 
     def open_parts(self, subject: str) -> list[HoldPart]:
         """Return the parts of a subject that are still frozen."""
-        rows = self._conn.execute(_OPEN_PARTS, {"subject_": subject})
-        return [HoldPart(subject=subject, part=part, amount_fen=amount) for part, amount in rows if amount > 0]
+        rows = read(self._conn, _OPEN_PARTS, subject_=subject)
+        return [HoldPart(subject=subject, part=row.part, amount_fen=row.open_fen) for row in rows if row.open_fen > 0]
 
     def has(self, key: str) -> bool:
         """True when the entry of this key was made."""
-        return self._conn.execute(_ENTRY, {"key_": key}).first() is not None
+        return read(self._conn, _ENTRY, key_=key).first() is not None
 
     # --- the operations ---------------------------------------------------------------------------------------------------
 
@@ -268,7 +268,7 @@ class Ledger:
         self._balances[name] = balance_fen
 
     def _add_to_hold(self, part: HoldPart, about: About) -> None:
-        before = self._conn.execute(_HOLD, {"subject_": part.subject, "part_": part.part}).first()
+        before = read(self._conn, _HOLD, subject_=part.subject, part_=part.part).first()
         row = {
             "subject": part.subject,
             "part": part.part,
@@ -279,14 +279,14 @@ class Ledger:
         upsert(self._conn, s.hold, ("subject", "part"), row)
 
     def _resolve(self, subject: str, part: str, *, captured_fen: int = 0, released_fen: int = 0) -> None:
-        row = self._conn.execute(_HOLD, {"subject_": subject, "part_": part}).first()
+        row = read(self._conn, _HOLD, subject_=subject, part_=part).first()
         held, captured, released = (0, 0, 0) if row is None else (row.held_fen, row.captured_fen, row.released_fen)
         captured += captured_fen
         released += released_fen
         if row is None or captured < 0 or captured + released > held:
             raise InvariantError(f"{subject} {part}: {captured} captured + {released} released of {held} held fen")
-        moved = {"subject_": subject, "part_": part, "captured_fen": captured, "released_fen": released}
-        self._conn.execute(_MOVE_HOLD, moved)
+        moved = {"captured_fen": captured, "released_fen": released}
+        change(self._conn, _MOVE_HOLD, subject_=subject, part_=part, **moved)
 
 
 def entry_digest(prev: bytes, row: Mapping[str, Any], lines: Sequence[tuple[str, int]]) -> bytes:
@@ -299,11 +299,12 @@ _CHAINED: Final = ("id", "key", "kind", "merchant", "order_id", "task", "piece",
 
 _H = s.hold.c
 _BALANCE: Final = select(s.account.c.balance_fen).where(s.account.c.name == bindparam("name_"))
+_LAST_ENTRY: Final = select(s.entry.c.id, s.entry.c.digest).order_by(s.entry.c.id.desc()).limit(1)
 _ENTRY: Final = select(s.entry.c.id).where(s.entry.c.key == bindparam("key_"))
 _HOLD: Final = select(s.hold).where(_H.subject == bindparam("subject_"), _H.part == bindparam("part_"))
 _MOVE_HOLD: Final = update(s.hold).where(_H.subject == bindparam("subject_"), _H.part == bindparam("part_"))
 _OPEN_PARTS: Final = (
-    select(_H.part, _H.held_fen - _H.captured_fen - _H.released_fen)
+    select(_H.part, (_H.held_fen - _H.captured_fen - _H.released_fen).label("open_fen"))
     .where(_H.subject == bindparam("subject_"))
     .order_by(_H.part)
 )

@@ -11,10 +11,11 @@ import json
 import os
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, select, update
 
 from server import schema_trade as st
 from server.orders.model import Receiver
+from server.rows import add, change_by_key, row_by_key
 from sync_core.facts import canonical_json
 
 NONCE_BYTES = 12
@@ -24,22 +25,14 @@ def keep_receiver(conn: Connection, order: str, parcel: str, receiver: Receiver)
     """Seal a receiver into its order's row, under the parcel's key (made now if there is none)."""
     key = _key(conn, parcel) or _new_key(conn, parcel)
     sealed = seal_receiver(key, receiver)
-    conn.execute(
-        update(st.shop_order)
-        .where(st.shop_order.c.id == order)
-        .values(
-            receiver_sealed=sealed.encode(),
-            receiver_shown=masked(receiver),
-            address_ok=int(receiver.complete),
-            region=receiver.region,
-        )
-    )
+    shown = {"receiver_shown": masked(receiver), "address_ok": int(receiver.complete), "region": receiver.region}
+    change_by_key(conn, st.shop_order, order, {"receiver_sealed": sealed.encode(), **shown})
 
 
 def sealed_receiver(conn: Connection, order: str) -> str:
     """Return the seal as it stands in the warehouse's document."""
-    stored = conn.execute(select(st.shop_order.c.receiver_sealed).where(st.shop_order.c.id == order)).scalar()
-    return "" if stored is None else bytes(stored).decode()
+    row = row_by_key(conn, st.shop_order, order)
+    return "" if row is None or row.receiver_sealed is None else bytes(row.receiver_sealed).decode()
 
 
 def parcel_keys(conn: Connection, parcels: list[str]) -> dict[str, str]:
@@ -85,12 +78,11 @@ def masked(receiver: Receiver) -> str:
 
 
 def _key(conn: Connection, parcel: str) -> bytes | None:
-    k = st.parcel_key.c
-    found = conn.execute(select(k.key).where(k.parcel == parcel, k.purged_ms.is_(None))).scalar()
-    return None if found is None else bytes(found)
+    row = row_by_key(conn, st.parcel_key, parcel)
+    return None if row is None or row.purged_ms is not None else bytes(row.key)
 
 
 def _new_key(conn: Connection, parcel: str) -> bytes:
     key = os.urandom(32)
-    conn.execute(insert(st.parcel_key).values(parcel=parcel, key=key))
+    add(conn, st.parcel_key, {"parcel": parcel, "key": key})
     return key

@@ -1,20 +1,23 @@
 """Rows in and out of tables, by statements that are built once and given to the driver as they are.
 
-Building a statement costs ten times what the database needs to run it, and the authority runs some twenty for one purchase.
-Tables hold whole numbers, texts and bytes only, which both drivers take and give without any conversion.
+Building a statement and carrying it through SQLAlchemy costs ten times what the database needs to run it, and the authority runs some
+ninety for one piece's day. Tables hold whole numbers, texts and bytes only, which both drivers take and give without any conversion.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Connection, Row, Table, bindparam, insert, select, update
+from sqlalchemy import Connection, Delete, Row, Select, Table, Update, bindparam, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import IteratorResult, Result
+from sqlalchemy.engine.result import SimpleResultMetaData
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.schema import ScalarElementColumnDefault
 
 from server import schema as s
@@ -33,7 +36,7 @@ def upsert_all(conn: Connection, table: Table, keys: Sequence[str], rows: Sequen
 
 def insert_once(conn: Connection, table: Table, values: Mapping[str, Any]) -> bool:
     """Insert a row unless a unique key forbids it; True when it was new."""
-    return bool(_run(conn, Verb.ONCE, table, (), values).rowcount == 1)
+    return _run(conn, Verb.ONCE, table, (), values) == 1
 
 
 def add(conn: Connection, table: Table, values: Mapping[str, Any]) -> None:
@@ -48,12 +51,39 @@ def add_all(conn: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -
 
 def row_by_key(conn: Connection, table: Table, key: Any) -> Row[Any] | None:
     """Return the row of a table by its first primary key column."""
-    return conn.execute(_select_by_key(table), {"key_": key}).first()
+    return read(conn, _select_by_key(table), key_=key).first()
+
+
+def rows_where(conn: Connection, table: Table, *, order: str | None = None, **equal: Any) -> Sequence[Row[Any]]:
+    """Return the rows of a table whose columns have these values, in order of the column `order`."""
+    return read(conn, _select_where(table, order, tuple(equal)), **equal).all()
 
 
 def change_by_key(conn: Connection, table: Table, key: Any, values: Mapping[str, Any]) -> None:
     """Change the row of a table by its first primary key column."""
     _run(conn, Verb.CHANGE, table, (), {**values, "key_": key})
+
+
+Query = Select[*tuple[Any, ...]]
+"""A query of any number of columns."""
+
+
+def read(conn: Connection, statement: Query, /, **values: Any) -> Result[Any]:
+    """Run a query that a module built once, with its values; a list is the value of an expanding parameter.
+
+    Raises:
+        DBAPIError: as from SQLAlchemy; OperationalError when the database is at fault.
+    """
+    sql = _sql_of_query(conn, statement, values)
+    found = _execute(conn, sql.text, sql.bind(values)).fetchall()
+    assert sql.result is not None
+    return IteratorResult(sql.result, iter(found))
+
+
+def change(conn: Connection, statement: Update | Delete, /, **values: Any) -> int:
+    """Run an update or a deletion that a module built once, with its values; returns how many rows it met."""
+    sql = _sql_of_query(conn, statement, values)
+    return int(_execute(conn, sql.text, sql.bind(values)).rowcount)
 
 
 class Verb(Enum):
@@ -71,18 +101,42 @@ class _Sql:
 
     text: str
     names: tuple[str, ...] | None
-    defaults: Mapping[str, Any]
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    lists: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """{a parameter that is a list: the places of its elements}."""
+    result: SimpleResultMetaData | None = None
 
     def bind(self, values: Mapping[str, Any]) -> Any:
         """Return the values as the driver takes them."""
         if self.defaults:
             values = {**self.defaults, **values}
+        for name, places in self.lists.items():
+            # A place too many repeats the last element, which changes no list's meaning.
+            elements = list(values[name])
+            elements += elements[-1:] * (len(places) - len(elements))
+            values = {**values, **dict(zip(places, elements, strict=True))}
         return dict(values) if self.names is None else tuple([values[name] for name in self.names])
 
 
-def _run(conn: Connection, verb: Verb, table: Table, keys: tuple[str, ...], values: Mapping[str, Any]) -> Any:
+def _execute(conn: Connection, text: str, bound: Any, *, many: bool = False) -> Any:
+    """Give a statement to the driver, in the transaction of `conn`; what the driver raises comes as from SQLAlchemy."""
+    if not conn.in_transaction():
+        conn.begin()
+    cursor = conn.connection.cursor()
+    try:
+        if many:
+            cursor.executemany(text, bound)
+        else:
+            cursor.execute(text, bound)
+    except conn.dialect.loaded_dbapi.Error as error:
+        base = conn.dialect.loaded_dbapi.Error
+        raise DBAPIError.instance(text, None, error, base, hide_parameters=True, dialect=conn.dialect) from error
+    return cursor
+
+
+def _run(conn: Connection, verb: Verb, table: Table, keys: tuple[str, ...], values: Mapping[str, Any]) -> int:
     sql = _sql_of(conn, verb, table, keys, tuple(values))
-    return conn.exec_driver_sql(sql.text, sql.bind(values))
+    return int(_execute(conn, sql.text, sql.bind(values)).rowcount)
 
 
 def _run_all(
@@ -90,7 +144,7 @@ def _run_all(
 ) -> None:
     if rows:
         sql = _sql_of(conn, verb, table, keys, tuple(rows[0]))
-        conn.exec_driver_sql(sql.text, [sql.bind(row) for row in rows])
+        _execute(conn, sql.text, [sql.bind(row) for row in rows], many=True)
 
 
 _SQL: dict[tuple[str, Verb, str, tuple[str, ...], tuple[str, ...]], _Sql] = {}
@@ -135,21 +189,65 @@ def _compile(conn: Connection, verb: Verb, table: Table, keys: tuple[str, ...], 
     return _Sql(text=str(made), names=tuple(made.positiontup) if made.positional else None, defaults=defaults)
 
 
+_Statement = Query | Update | Delete
+_QUERIES: dict[tuple[str, _Statement, tuple[str, ...], tuple[int, ...]], _Sql] = {}
+"""Every query that was run once, by the names of its values and the room for its lists; there are as many as modules built."""
+
+
+def _sql_of_query(conn: Connection, statement: _Statement, values: Mapping[str, Any]) -> _Sql:
+    rooms = tuple(_room(value) for value in values.values() if isinstance(value, (list, tuple)))
+    place = (conn.dialect.name, statement, tuple(values), rooms)
+    found = _QUERIES.get(place)
+    if found is None:
+        found = _QUERIES[place] = _compile_query(conn, statement, values)
+    return found
+
+
+def _compile_query(conn: Connection, statement: _Statement, values: Mapping[str, Any]) -> _Sql:
+    lists = {
+        name: tuple(f"{name}_{at}" for at in range(1, _room(value) + 1))
+        for name, value in values.items()
+        if isinstance(value, (list, tuple))
+    }
+    made: Any = statement.compile(dialect=conn.dialect, column_keys=list(values))
+    state = made.construct_expanded_state({**values, **{name: [None] * len(places) for name, places in lists.items()}})
+    given = {*values, *(place for places in lists.values() for place in places)}
+    return _Sql(
+        text=state.statement,
+        names=tuple(state.positiontup) if made.positional else None,
+        # Constants that the statement itself carries.
+        defaults={name: value for name, value in state.parameters.items() if name not in given},
+        lists=lists,
+        result=SimpleResultMetaData(statement.selected_columns.keys()) if isinstance(statement, Select) else None,
+    )
+
+
+def _room(elements: Sequence[Any]) -> int:
+    """The next power of two: a list of each length needs no statement of its own."""
+    return 1 << (len(elements) - 1).bit_length() if elements else 0
+
+
 @cache
-def _select_by_key(table: Table) -> Any:
+def _select_by_key(table: Table) -> Query:
     return select(table).where(_first_key(table) == bindparam("key_"))
+
+
+@cache
+def _select_where(table: Table, order: str | None, names: tuple[str, ...]) -> Query:
+    query = select(table).where(*(table.c[name] == bindparam(name) for name in names))
+    return query if order is None else query.order_by(table.c[order])
 
 
 def _first_key(table: Table) -> Any:
     return next(iter(table.primary_key.columns))
 
 
-_META = select(s.meta.c.value).where(s.meta.c.name == bindparam("name_"))
+_META: Final = select(s.meta.c.value).where(s.meta.c.name == bindparam("name_"))
 
 
 def get_meta(conn: Connection, name: str, default: Any = None) -> Any:
     """Return a named JSON value."""
-    found = conn.execute(_META, {"name_": name}).scalar()
+    found = read(conn, _META, name_=name).scalar()
     return default if found is None else json.loads(found)
 
 

@@ -6,10 +6,10 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
 from server import schema_trade as st
-from server.rows import upsert
+from server.rows import rows_where, upsert
 from sync_core.facts import canonical_json
 from trade.calendar import MarketCalendar
 from trade.pricing import FeeTable
@@ -34,7 +34,7 @@ class Settings:
 
 def read_settings(conn: Connection) -> Settings:
     """Return the settings as they stand."""
-    stored = {row.name: json.loads(row.value) for row in conn.execute(select(st.setting))}
+    stored = {row.name: json.loads(row.value) for row in rows_where(conn, st.setting)}
     plain = Settings()
     platform = stored.get("platform", {})
     return Settings(

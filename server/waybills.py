@@ -6,11 +6,12 @@ A number is never made up (E17): without one the parcel waits with the reason. R
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, select
 
 from server import schema_trade as st
+from server.rows import add, change_by_key, read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,24 +43,25 @@ class WaybillSource(Protocol):
         ...
 
 
+_R = st.courier_range.c
+_ANY_RANGE: Final = select(st.courier_range).where(_R.next <= _R.last).order_by(_R.id).limit(1)
+_RANGE_OF: Final = _ANY_RANGE.where(_R.courier == bindparam("courier_"))
+
+
 class LeasedRanges:
     """Couriers that sell ranges: the next number of the oldest range that has one."""
 
     def obtain(self, conn: Connection, *, parcel: str, courier: str, region: str, now_ms: int) -> Waybill | NoWaybill:
         """Return the next number of a range; `courier` empty: of any courier."""
-        r = st.courier_range.c
-        query = select(st.courier_range).where(r.next <= r.last).order_by(r.id).limit(1)
-        if courier:
-            query = query.where(r.courier == courier)
-        row = conn.execute(query).first()
+        row = read(conn, _RANGE_OF, courier_=courier).first() if courier else read(conn, _ANY_RANGE).first()
         if row is None:
             return NoWaybill(reason="no_number")
-        conn.execute(update(st.courier_range).where(r.id == row.id).values(next=row.next + 1))
+        change_by_key(conn, st.courier_range, row.id, {"next": row.next + 1})
         number = f"{row.prefix}{row.next:0{row.digits}d}"
-        conn.execute(insert(st.waybill).values(number=number, courier=row.courier, parcel=parcel, obtained_ms=now_ms))
+        add(conn, st.waybill, {"number": number, "courier": row.courier, "parcel": parcel, "obtained_ms": now_ms})
         code = row.three_part_code or f"{region}-{row.next % 900 + 100}-{row.next % 90 + 10:02d}"
         return Waybill(number=number, courier=row.courier, three_part_code=code, bag_place=row.bag_place or region)
 
     def void(self, conn: Connection, number: str, now_ms: int) -> None:
         """Cancel a number."""
-        conn.execute(update(st.waybill).where(st.waybill.c.number == number).values(voided_ms=now_ms))
+        change_by_key(conn, st.waybill, number, {"voided_ms": now_ms})

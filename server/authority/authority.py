@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import Connection, Row, bindparam, select
 from sqlalchemy.exc import OperationalError
 
 from server import schema as s
@@ -29,7 +29,7 @@ from server.authority.restored import take_back
 from server.commands import body_to_keep, read_command
 from server.installation import Server
 from server.orders import OrderFileError
-from server.rows import get_meta, set_meta, to_json
+from server.rows import change_by_key, get_meta, read, set_meta, to_json
 from sync_core.errors import MalformedError, RefusedError
 from sync_core.facts import decode_payload, is_server
 from sync_core.fold import Trade
@@ -61,14 +61,11 @@ class Authority:
         self._upgrade(now_ms)
         with self._store.transaction() as conn:
             position = int(get_meta(conn, POSITION, 0))
-            e = s.envelope.c
-            rows = conn.execute(select(s.envelope).where(e.n > position).order_by(e.n).limit(envelopes_max)).all()
+            rows = read(conn, _NEXT, after_=position, at_most_=envelopes_max).all()
             if rows:
                 self._read(rows, now_ms)
                 set_meta(conn, POSITION, rows[-1].n)
-            commands = conn.execute(
-                select(s.command).where(s.command.c.done_ms.is_(None)).order_by(s.command.c.id).limit(COMMANDS_AT_ONCE)
-            ).all()
+            commands = read(conn, _WAITING).all()
             if len(rows) < envelopes_max:
                 for row in commands:
                     self._command(row, now_ms)
@@ -207,11 +204,8 @@ class Authority:
                 "message": f"系统出错，没有改动任何东西 / our bug, nothing was changed: {error}",
             }
         with self._store.transaction() as conn:
-            conn.execute(
-                update(s.command)
-                .where(s.command.c.id == row.id)
-                .values(done_ms=now_ms, outcome=to_json(outcome), body=body_to_keep(row.kind, row.body))
-            )
+            done = {"done_ms": now_ms, "outcome": to_json(outcome), "body": body_to_keep(row.kind, row.body)}
+            change_by_key(conn, s.command, row.id, done)
 
     def _timers(self, now_ms: int) -> None:
         self._timers_ms = now_ms
@@ -235,6 +229,14 @@ class Authority:
             for merchant in sorted(waiting):
                 retry_money(b, merchant)
         b.flush()
+
+
+_NEXT: Final = (
+    select(s.envelope).where(s.envelope.c.n > bindparam("after_")).order_by(s.envelope.c.n).limit(bindparam("at_most_"))
+)
+_WAITING: Final = (
+    select(s.command).where(s.command.c.done_ms.is_(None)).order_by(s.command.c.id).limit(COMMANDS_AT_ONCE)
+)
 
 
 def _both(error: RefusedError) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, Table, bindparam, func, select, update
+from sqlalchemy import Connection, Result, Row, Table, Update, bindparam, func, select, update
 
 from server import schema as s
 from server import schema_trade as st
@@ -20,7 +20,7 @@ from server.authority.log_reading import Memory
 from server.authority.words import DISCREPANCIES, NOTICES
 from server.installation import Server
 from server.ledger import About, Ledger
-from server.rows import add, change_by_key, insert_once, row_by_key, to_json, upsert
+from server.rows import Query, add, change, change_by_key, insert_once, read, row_by_key, rows_where, to_json, upsert
 from server.settings import Settings, read_settings
 from server.store import Store
 from sync_core import limits
@@ -110,7 +110,7 @@ class Batch:
 
     def verdict_of(self, document: str, fact: str, rule: str) -> dict[str, Any] | None:
         """Return the outcome a rule gave a fact before."""
-        found = self.conn.execute(_VERDICT, {"id_": f"{document}|{fact}|{rule}"}).scalar()
+        found = self.read(_VERDICT, id_=f"{document}|{fact}|{rule}").scalar()
         return None if found is None else dict(json.loads(found))
 
     # --- saying ----------------------------------------------------------------------------------------------------------
@@ -239,7 +239,7 @@ class Batch:
             envelopes.append(envelope)
             before = read
         self.store.append(document, rows)
-        last = self.conn.execute(select(func.max(s.envelope.c.n))).scalar_one()
+        last = self.read(_LAST_N).scalar_one()
         for envelope in envelopes:
             self.memory.record(document, envelope, last - (head.seq - envelope.seq))
 
@@ -264,10 +264,7 @@ class Batch:
 
     def settle_discrepancy(self, key: str, note: str) -> None:
         """Resolve a discrepancy that later facts explained."""
-        d = st.discrepancy
-        self.conn.execute(
-            update(d).where(d.c.key == key, d.c.resolved_ms.is_(None)).values(resolved_ms=self.now_ms, note=note)
-        )
+        self.change(_SETTLE, key_=key, resolved_ms=self.now_ms, note=note)
 
     def reopen_discrepancy(self, key: str) -> None:
         """Open a settled discrepancy again: the same thing happened once more."""
@@ -318,14 +315,25 @@ class Batch:
 
     def decided(self, kinds_: Sequence[str], subject: str, choice: str) -> int:
         """Close the open questions of these kinds about a subject; returns how many there were."""
-        where = {"kinds_": list(kinds_), "subject_": subject}
-        return int(self.conn.execute(_DECIDED, {**where, "resolved_ms": self.now_ms, "choice": choice}).rowcount)
+        return self.change(_DECIDED, kinds_=kinds_, subject_=subject, resolved_ms=self.now_ms, choice=choice)
 
     # --- rows --------------------------------------------------------------------------------------------------------------
 
     def row(self, table: Table, key: Any) -> Row[Any] | None:
         """Return the row of a table by its first primary key column."""
         return row_by_key(self.conn, table, key)
+
+    def rows(self, table: Table, *, order: str | None = None, **equal: Any) -> Sequence[Row[Any]]:
+        """Return the rows of a table whose columns have these values."""
+        return rows_where(self.conn, table, order=order, **equal)
+
+    def read(self, query: Query, /, **values: Any) -> Result[Any]:
+        """Run a query that its module built once."""
+        return read(self.conn, query, **values)
+
+    def change(self, statement: Update, /, **values: Any) -> int:
+        """Run an update that its module built once; returns how many rows it met."""
+        return change(self.conn, statement, **values)
 
     def set(self, table: Table, key: Any, **values: Any) -> None:
         """Change the row of a table by its first primary key column."""
@@ -377,6 +385,10 @@ def body_of(fact: PlacedFact) -> kinds.FactBody:
 
 
 _VERDICT: Final = select(s.verdict.c.outcome).where(s.verdict.c.id == bindparam("id_"))
+_LAST_N: Final = select(func.max(s.envelope.c.n))
+_SETTLE: Final = update(st.discrepancy).where(
+    st.discrepancy.c.key == bindparam("key_"), st.discrepancy.c.resolved_ms.is_(None)
+)
 _DECIDED: Final = update(st.decision).where(
     st.decision.c.kind.in_(bindparam("kinds_", expanding=True)),
     st.decision.c.subject == bindparam("subject_"),

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Row, func, select
+from sqlalchemy import Row, bindparam, select
 
 from server import commands as c
 from server import schema as s
@@ -25,6 +25,14 @@ from trade.ids import attempt_of, task_id
 from trade.walk import StallPlace, walk_key
 
 LIVING = ("waiting", "ready", "out", "asked", "answered", "bounced", "bought", "in", "shipped")
+
+
+_LIVING_TASKS: Final = (
+    select(st.task)
+    .join(st.wanted, st.wanted.c.task == st.task.c.id)
+    .where(st.task.c.order_id == bindparam("order_"), st.wanted.c.status.in_(LIVING))
+    .order_by(st.wanted.c.piece_no)
+)
 
 
 def assign_routes(b: Batch, command: c.RoutesAssign) -> dict[str, Any]:
@@ -138,7 +146,7 @@ def recall(b: Batch, task: Row[Any], reason: str, note: str = "") -> None:
 
 def next_attempt(b: Batch, task: Row[Any], **changes: Any) -> Row[Any]:
     """Make the next attempt at a task's piece, ready to go out; `changes` are its columns that differ."""
-    newest = b.conn.execute(select(func.max(st.task.c.attempt)).where(st.task.c.wanted == task.wanted)).scalar_one()
+    newest = max(attempt.attempt for attempt in b.rows(st.task, wanted=task.wanted))
     order = task.order_id
     number = int(task.wanted.rpartition("-")[2])
     new_id = task_id(order, number, newest + 1)
@@ -167,14 +175,7 @@ def put_in_warehouse(b: Batch, order_id: str) -> None:
         b.set(st.shop_order, order_id, warehouse=warehouse)
     lease_cell(b, order_id)
     document = open_warehouse(b, warehouse)
-    t, w = st.task.c, st.wanted.c
-    rows = b.conn.execute(
-        select(st.task)
-        .join(st.wanted, w.task == t.id)
-        .where(t.order_id == order_id, w.status.in_(LIVING))
-        .order_by(w.piece_no)
-    ).all()
-    for task in rows:
+    for task in b.read(_LIVING_TASKS, order_=order_id).all():
         if task.warehouse:
             continue
         b.say(document, task_fact(b, task, day=task.day or b.today))
@@ -193,12 +194,10 @@ def task_fact(b: Batch, task: Row[Any], *, day: str) -> Fact:
     wanted = b.row(st.wanted, task.wanted)
     assert order is not None
     assert wanted is not None
-    line = b.conn.execute(
-        select(st.order_line).where(st.order_line.c.order_id == order.id, st.order_line.c.line == wanted.line)
-    ).one()
+    [line] = b.rows(st.order_line, order_id=order.id, line=wanted.line)
     merchant = b.row(st.merchant, order.merchant)
     shop = b.row(st.shop, order.shop)
-    siblings = b.conn.execute(select(st.wanted.c.line).where(st.wanted.c.order_id == order.id)).scalars().all()
+    siblings = [sibling.line for sibling in b.rows(st.wanted, order_id=order.id)]
     body = kinds.TaskAssigned(
         source=task.source, piece=task.piece, order_no=order.order_no, merchant=order.merchant,
         merchant_name=merchant.name if merchant is not None else order.merchant, shop=order.shop, line=wanted.line,
@@ -271,11 +270,7 @@ def _share_out(tasks: Sequence[Row[Any]], pickers: Sequence[int]) -> dict[int, l
 
 
 def _undispatched(b: Batch, order_id: str) -> bool:
-    w = st.wanted.c
-    return (
-        b.conn.execute(select(w.id).where(w.order_id == order_id, w.status.in_(("ready", "waiting"))).limit(1)).first()
-        is not None
-    )
+    return any(wanted.status in ("ready", "waiting") for wanted in b.rows(st.wanted, order_id=order_id))
 
 
 def _device_gone(b: Batch, number: int | None) -> bool:

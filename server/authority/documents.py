@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Row, func, select, update
+from sqlalchemy import Row, bindparam, func, select, update
 
 from server import schema as s
 from server import schema_trade as st
@@ -100,61 +100,47 @@ def lease_cell(b: Batch, order_id: str) -> None:
     order = b.row(st.shop_order, order_id)
     if order is None or order.terminal is not None:
         return
-    pieces = b.conn.execute(
-        select(func.count()).select_from(st.wanted).where(st.wanted.c.order_id == order_id)
-    ).scalar_one()
-    if pieces < 2:
+    if len(b.rows(st.wanted, order_id=order_id)) < 2:
         return
     warehouse = order.warehouse or warehouse_for(b, order)
-    d, o = s.device.c, st.shop_order.c
-    terminals = (
-        b.conn.execute(
-            select(d.number)
-            .where(d.role == "warehouse", d.revoked_ms.is_(None), d.warehouse == warehouse)
-            .order_by(d.number)
-        )
-        .scalars()
-        .all()
-    )
+    devices = b.rows(s.device, role="warehouse", warehouse=warehouse, order="number")
+    terminals = [device.number for device in devices if device.revoked_ms is None]
     if not terminals:
         return
-    load: dict[int, int] = dict(
-        b.conn.execute(
-            select(o.terminal, func.count())
-            .where(o.terminal.is_not(None), o.status.in_(("ready", "out")))
-            .group_by(o.terminal)
-        ).all()
-    )
+    load: dict[int, int] = {row.terminal: row.orders for row in b.read(_LOAD)}
     terminal = min(terminals, key=lambda number: (load.get(number, 0), number))
-    cell = b.conn.execute(
-        select(st.cell.c.cell)
-        .where(st.cell.c.terminal == terminal, st.cell.c.order_id.is_(None))
-        .order_by(func.length(st.cell.c.cell), st.cell.c.cell)
-        .limit(1)
-    ).scalar()
+    cell = b.read(_FREE_CELL, terminal_=terminal).scalar()
     if cell is not None:
-        b.conn.execute(
-            update(st.cell).where(st.cell.c.terminal == terminal, st.cell.c.cell == cell).values(order_id=order_id)
-        )
+        b.change(_LEASE, terminal_=terminal, cell_=cell, order_id=order_id)
     b.set(st.shop_order, order_id, terminal=terminal, cell=cell or OVERFLOW)
 
 
 def free_cell(b: Batch, order_id: str) -> None:
     """The order left its cell."""
-    b.conn.execute(update(st.cell).where(st.cell.c.order_id == order_id).values(order_id=None))
+    b.change(_FREE, order_=order_id, order_id=None)
 
 
 def warehouse_for(b: Batch, order: Row[Any]) -> str:
     """The warehouse of the order's organisation that has a terminal; "" while there is none."""
-    d = s.device.c
     organisations = [PLATFORM] if order.drop_ship else [order.merchant, PLATFORM]
     for organisation in organisations:
-        found = b.conn.execute(
-            select(d.warehouse)
-            .where(d.role == "warehouse", d.organisation == organisation, d.revoked_ms.is_(None))
-            .order_by(d.number)
-            .limit(1)
-        ).scalar()
-        if found:
-            return str(found)
+        for device in b.rows(s.device, role="warehouse", organisation=organisation, order="number"):
+            if device.revoked_ms is None and device.warehouse:
+                return str(device.warehouse)
     return ""
+
+
+_C = st.cell.c
+_LOAD: Final = (
+    select(st.shop_order.c.terminal, func.count().label("orders"))
+    .where(st.shop_order.c.terminal.is_not(None), st.shop_order.c.status.in_(("ready", "out")))
+    .group_by(st.shop_order.c.terminal)
+)
+_FREE_CELL: Final = (
+    select(_C.cell)
+    .where(_C.terminal == bindparam("terminal_"), _C.order_id.is_(None))
+    .order_by(func.length(_C.cell), _C.cell)
+    .limit(1)
+)
+_LEASE: Final = update(st.cell).where(_C.terminal == bindparam("terminal_"), _C.cell == bindparam("cell_"))
+_FREE: Final = update(st.cell).where(_C.order_id == bindparam("order_"))

@@ -12,9 +12,9 @@ import binascii
 import hashlib
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Row, func, or_, select
+from sqlalchemy import Row, bindparam, func, or_, select
 
 from server import commands as c
 from server import schema_trade as st
@@ -64,10 +64,7 @@ def import_orders(b: Batch, command: c.OrdersImport) -> dict[str, Any]:
     changes: list[dict[str, Any]] = []
     fresh: list[str] = []
     for order in read.orders:
-        o = st.shop_order.c
-        known = b.conn.execute(
-            select(o.id, o.digest, o.status).where(o.shop == command.shop, o.order_no == order.order_no)
-        ).first()
+        known = next(iter(b.rows(st.shop_order, shop=command.shop, order_no=order.order_no)), None)
         digest = _digest(order)
         if known is not None:
             same = known.digest == digest
@@ -151,10 +148,7 @@ def screen_order(b: Batch, order_id: str) -> bool:
     order = need_order(b, order_id)
     shop = b.row(st.shop, order.shop)
     assert shop is not None
-    lines = b.conn.execute(
-        select(st.order_line).where(st.order_line.c.order_id == order_id).order_by(st.order_line.c.line)
-    ).all()
-    lines = sorted(lines, key=lambda line: (len(line.line), line.line))
+    lines = sorted(b.rows(st.order_line, order_id=order_id), key=lambda line: (len(line.line), line.line))
     screened_lines = [_line_to_screen(line, shop.tolerance_fen) for line in lines]
     living = [line for line in screened_lines if not line.refund_asked and line.code is not None]
     price = _price(b, order, living)
@@ -288,14 +282,17 @@ def _stock(b: Batch, lines: Sequence[LineToScreen]) -> list[StockPiece]:
     return stock_pieces(b, styles)
 
 
+_ON_THE_SHELF: Final = select(st.piece).where(
+    st.piece.c.place == "in_stock",
+    st.piece.c.reserved.is_(None),
+    st.piece.c.trip.is_(None),
+    st.piece.c.style.in_(bindparam("styles_", expanding=True)),
+)
+
+
 def stock_pieces(b: Batch, styles: set[str]) -> list[StockPiece]:
     """Return the pieces of these styles that lie on a shelf, unreserved."""
-    p = st.piece.c
-    rows = b.conn.execute(
-        select(st.piece).where(
-            p.place == "in_stock", p.reserved.is_(None), p.trip.is_(None), p.style.in_(sorted(styles))
-        )
-    )
+    rows = b.read(_ON_THE_SHELF, styles_=sorted(styles))
     return [
         StockPiece(
             piece=row.code,

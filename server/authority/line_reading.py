@@ -14,10 +14,11 @@ from heapq import heapify, heappop, heappush
 from itertools import pairwise
 from typing import Final
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
 from server import schema as s
 from server.authority.log_reading import Memory, placed_fact
+from server.rows import read
 from sync_core.facts import ENGINE_KINDS, Fact, PlacedFact, carry, subject_type
 from sync_core.fold import Trade, fold_subject, order_facts
 from sync_core.lines import line_of, number_in_line
@@ -37,14 +38,21 @@ def key_of(fact: PlacedFact | Fact, fact_id: str = "") -> Key:
     return (fact.id if isinstance(fact, PlacedFact) else fact_id, fact.kind, fact.subjects)
 
 
+_OPEN_BETWEEN: Final = select(s.document.c.name).where(
+    s.document.c.name >= bindparam("first_"),
+    s.document.c.name < bindparam("after_"),
+    s.document.c.closed_ms.is_(None),
+)
+"""Open documents whose names begin with `line/`: "0" is the character behind "/"."""
+
+
 def newest_of_line(conn: Connection, document: str) -> str:
     """Return the open document of a document's line, the highest number; the document itself while its line has none."""
     line = line_of(document)
     if line is None:
         return document
-    d = s.document.c
-    names = conn.execute(select(d.name).where(d.name.startswith(f"{line}/", autoescape=True), d.closed_ms.is_(None)))
-    open_ones = [str(name) for name in names.scalars() if line_of(name) == line]
+    names = read(conn, _OPEN_BETWEEN, first_=f"{line}/", after_=f"{line}0").scalars()
+    open_ones = [str(name) for name in names if line_of(name) == line]
     return max(open_ones or [document], key=number_in_line)
 
 

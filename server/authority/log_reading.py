@@ -15,7 +15,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Row, bindparam, select, update
 
 from server import schema as s
-from server.rows import add, add_all, to_json, upsert, upsert_all
+from server.rows import add, add_all, read, to_json, upsert, upsert_all
 from sync_core.facts import (
     DOCUMENT_CLOSED,
     STRANGER,
@@ -97,9 +97,8 @@ class Memory:
         """Return {document: facts about a subject}, voids left out; `own_only`: without carried copies."""
         query = _FACTS_OF if document is None else _FACTS_OF_IN
         found: dict[str, list[PlacedFact]] = {}
-        for row in self.conn.execute(
-            query, {"subject_": subject, "document_": document} if document else {"subject_": subject}
-        ):
+        where = {"subject_": subject} if document is None else {"subject_": subject, "document_": document}
+        for row in read(self.conn, query, **where):
             if own_only and row.carried:
                 continue
             found.setdefault(row.document, []).append(placed_fact(row))
@@ -119,7 +118,7 @@ class Memory:
 
     def _fold(self, document: str, subjects: list[str]) -> list[dict[str, Any]]:
         facts: dict[str, list[PlacedFact]] = {subject: [] for subject in subjects}
-        for row in self.conn.execute(_FACTS_OF_MANY, {"document_": document, "subjects_": subjects}):
+        for row in read(self.conn, _FACTS_OF_MANY, document_=document, subjects_=subjects):
             facts[row.about].append(placed_fact(row))
         return [
             {
@@ -133,7 +132,7 @@ class Memory:
 
     def state(self, document: str, subject: str) -> dict[str, Any] | None:
         """Return a stored state; call `fold_touched` first for a fresh one."""
-        found = self.conn.execute(_STATE, {"document_": document, "subject_": subject}).scalar()
+        found = read(self.conn, _STATE, document_=document, subject_=subject).scalar()
         return None if found is None else dict(json.loads(found))
 
     def states_of(self, document: str) -> dict[str, dict[str, Any]]:
@@ -143,12 +142,11 @@ class Memory:
 
     def documents_of(self, subjects: Iterable[str]) -> list[str]:
         """Return the documents that speak of one of the subjects, closed ones too."""
-        return [row[0] for row in self.conn.execute(_DOCUMENTS_OF, {"subjects_": list(subjects)})]
+        return [row[0] for row in read(self.conn, _DOCUMENTS_OF, subjects_=list(subjects))]
 
     def known_subjects(self, document: str, subjects: Iterable[str]) -> set[str]:
         """Return those of the subjects that had a row in a document before this step."""
-        found = select(s.state.c.subject).where(s.state.c.document == document, s.state.c.subject.in_(list(subjects)))
-        return set(self.conn.execute(found).scalars())
+        return set(read(self.conn, _KNOWN, document_=document, subjects_=list(subjects)).scalars())
 
     def keys_in(self, document: str, ids: Sequence[str]) -> set[tuple[str, str, tuple[str, ...]]]:
         """Return (id, kind, subjects) of those of the facts that stand in a document already, as said there or as copies."""
@@ -162,7 +160,7 @@ class Memory:
     def _of(self, document: str) -> dict[int, _Writer]:
         known = self._writers.get(document)
         if known is None:
-            rows = self.conn.execute(_WRITERS, {"document_": document})
+            rows = read(self.conn, _WRITERS, document_=document)
             known = {
                 row.device: _Writer(
                     admission=Admission(role=row.role, continues=frozenset(json.loads(row.continues))),
@@ -304,6 +302,9 @@ _JOINED: Final = s.fact.join(
 )
 _STATE: Final = select(s.state.c.state).where(
     s.state.c.document == bindparam("document_"), s.state.c.subject == bindparam("subject_")
+)
+_KNOWN: Final = select(s.state.c.subject).where(
+    s.state.c.document == bindparam("document_"), s.state.c.subject.in_(bindparam("subjects_", expanding=True))
 )
 _WRITERS: Final = select(s.writer).where(s.writer.c.document == bindparam("document_"))
 _FACTS_OF: Final = (

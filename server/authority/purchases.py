@@ -144,7 +144,7 @@ def serve_want(b: Batch, wanted: Row[Any], code: str) -> None:
     """A piece serves a want: its other attempts are recalled."""
     b.set(st.wanted, wanted.id, keeper=code, status="shipped" if wanted.status == "shipped" else "bought")
     b.decided(("answer", "bounce", "ask"), f"task:{wanted.task}", "bought")
-    others = b.conn.execute(_OTHER_ATTEMPTS, {"wanted_": wanted.id}).all()
+    others = b.read(_OTHER_ATTEMPTS, wanted_=wanted.id).all()
     piece = b.row(st.piece, code)
     for task in others:
         if piece is not None and task.id == piece.task:
@@ -205,10 +205,10 @@ def _build_want(
     b: Batch, document: str, fact_id: str, wanted: Row[Any], task: Row[Any], order: Row[Any]
 ) -> tuple[Want, str]:
     """All purchases of a want over all its attempts and documents; ids are made unique over documents by a suffix."""
-    pieces = b.conn.execute(_BOUGHT_FOR, {"wanted_": wanted.id}).all()
+    pieces = b.read(_BOUGHT_FOR, wanted_=wanted.id).all()
     if len(pieces) == 1 and task.recalled is None and wanted.status not in ("closing", "closed"):
         return _lonely_want(b, pieces[0], wanted, task, order), pieces[0].bought_fact
-    attempts = b.conn.execute(select(st.task).where(st.task.c.wanted == wanted.id)).all()
+    attempts = b.rows(st.task, wanted=wanted.id)
     purchases: list[Purchase] = []
     known: set[tuple[str, str]] = set()
     recall_id: str | None = None

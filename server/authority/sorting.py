@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Row, select
+from sqlalchemy import Row
 
 from server import schema_trade as st
 from server.authority import waybills
@@ -198,9 +198,7 @@ def on_shipped(b: Batch, document: str, fact: PlacedFact) -> None:
         zh=f"订单 {order.order_no} 已发货：快递、打包",
         en=f"Order {order.order_no} shipped: courier, packing",
     )
-    w = st.wanted.c
-    left = b.conn.execute(select(w.id).where(w.order_id == order.id, w.status.not_in(("shipped", "closed")))).first()
-    if left is None:
+    if all(wanted.status in ("shipped", "closed") for wanted in b.rows(st.wanted, order_id=order.id)):
         b.set(st.shop_order, order.id, status="shipped", shipped_ms=b.now_ms)
     free_cell(b, order.id)
 

@@ -21,8 +21,7 @@ _OPEN: Final = ("waiting", "ready", "out", "asked", "answered", "bounced", "boug
 
 def after_dispatch(b: Batch, order_id: str) -> None:
     """Obtain the waybill as soon as the order's last task is out."""
-    w = st.wanted.c
-    statuses = b.conn.execute(select(w.status).where(w.order_id == order_id)).scalars().all()
+    statuses = [wanted.status for wanted in b.rows(st.wanted, order_id=order_id)]
     if statuses and not any(status in ("waiting", "ready") for status in statuses):
         obtain(b, order_id)
 
@@ -115,10 +114,8 @@ def _hold(b: Batch, order: Row[Any], parcel: Row[Any], reason: str) -> None:
 
 
 def _tasks(b: Batch, order_id: str) -> list[str]:
-    w = st.wanted.c
-    return list(
-        b.conn.execute(select(w.task).where(w.order_id == order_id, w.status.in_(_OPEN)).order_by(w.piece_no)).scalars()
-    )
+    wanted = b.rows(st.wanted, order_id=order_id, order="piece_no")
+    return [row.task for row in wanted if row.status in _OPEN]
 
 
 def parcel_pieces(row: Row[Any]) -> list[str]:
