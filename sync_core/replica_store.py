@@ -10,6 +10,7 @@ import json
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +41,19 @@ from sync_core.twin import Twin
 FOLD_AT_ONCE_MAX = 200
 """Subjects folded within the transaction that brought their facts; more are folded in steps of this size."""
 
+STATES_KEPT = 2_000
+"""Rows kept decoded: all tasks of some days, at about 3 KB each."""
+
 NEWEST = "newest_schema"
 """Setting: the newest version that facts which nobody here can read were written in."""
 NEWER = "schema.newer"
 """What a trade says of a fact that waits for an upgrade."""
+
+
+@lru_cache(maxsize=STATES_KEPT)
+def _read_state(text: str) -> State:
+    """Decode a state's row; all its readers share what it says. Screens and their watchers read every task after each commit."""
+    return dict(json.loads(text))
 
 
 class ReplicaStore:
@@ -191,11 +201,13 @@ class ReplicaStore:
         return None if row is None else dict(json.loads(row[0]))
 
     def states(self, kind: str, document: str | None = None) -> list[tuple[str, str, State]]:
-        """Return (document, subject, state) of all subjects of a type, e.g. "task", in order of subject."""
+        """Return (document, subject, state) of all subjects of a type, e.g. "task", in order of subject. The states are only to be read."""
         sql, args = "SELECT document, subject, state FROM state WHERE kind = ?", [kind]
         if document is not None:
             sql, args = sql + " AND document = ?", [kind, document]
-        return [(d, s, json.loads(text)) for d, s, text in self.conn.execute(sql + " ORDER BY subject, document", args)]
+        return [
+            (d, s, _read_state(text)) for d, s, text in self.conn.execute(sql + " ORDER BY subject, document", args)
+        ]
 
     def documents(self) -> list[str]:
         """Return the names of all documents this replica holds."""
