@@ -251,10 +251,10 @@ def statement_file(lines: Any, lang: str, shown: Callable[[int], str], name: str
 
 def _decision(asking: Merchant, decision_id: int) -> dict[str, Any]:
     with asking.serving.store.reading() as conn:
-        for one in reads.decisions(conn, asking.organisation):
-            if one["id"] == decision_id:
-                return one
-    raise NotFoundError
+        found = reads.decisions(conn, asking.organisation, only=decision_id)
+    if not found:
+        raise NotFoundError
+    return found[0]
 
 
 def _decided(one: dict[str, Any], choice: str, *, code: str, quote: str, day: str) -> commands.Command:

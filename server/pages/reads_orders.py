@@ -154,14 +154,24 @@ def merchant_name(conn: Connection, merchant: str) -> str:
 
 
 def decisions(
-    conn: Connection, merchant: str | None, *, order_id: str | None = None, open_only: bool = True
+    conn: Connection,
+    merchant: str | None,
+    *,
+    order_id: str | None = None,
+    only: int | None = None,
+    open_only: bool = True,
 ) -> list[Row]:
-    """Return what waits for a merchant, oldest first, with the task it is about and when its phone was last seen (D9)."""
+    """Return what waits for a merchant, oldest first, with the task it is about and when its phone was last seen (D9).
+
+    `only`: the one decision of this id.
+    """
     query = select(decision).where(_owned(decision.c.merchant, merchant)).order_by(decision.c.opened_ms).limit(300)
     if open_only:
         query = query.where(decision.c.resolved_ms.is_(None))
     if order_id is not None:
         query = query.where(decision.c.order_id == order_id)
+    if only is not None:
+        query = query.where(decision.c.id == only)
     found = rows(conn, query)
     for one in found:
         one["detail"] = _object(one["detail"])
