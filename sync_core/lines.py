@@ -9,6 +9,7 @@ Pure.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 SEQS_PER_DOCUMENT: Final = 10**9
@@ -17,6 +18,7 @@ SEQS_PER_DOCUMENT: Final = 10**9
 _NUMBER_MAX: Final = 999_999
 
 
+@lru_cache(maxsize=10_000)
 def line_of(document: str) -> str | None:
     """`warehouse/main/2` -> `warehouse/main`; None for a document that is of no line (`route/2026-05-01-101`)."""
     line, _, number = document.rpartition("/")

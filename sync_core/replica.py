@@ -474,6 +474,9 @@ class Replica(ReplicaStore):
 
     def is_gone(self, document: str) -> bool:
         """True when a document was here and was forgotten; of a line, also when a later one was."""
+        return self._remembered("gone", document, self._look_whether_gone)
+
+    def _look_whether_gone(self, document: str) -> bool:
         if self.conn.execute("SELECT 1 FROM writer WHERE document = ? LIMIT 1", (document,)).fetchone() is not None:
             return False
         line = line_of(document)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlite_utils
 
@@ -28,7 +28,7 @@ from sync_core.facts import (
     canonical_json,
     decode_payload,
     is_server,
-    place,
+    place_one,
     read_admissions,
     subject_type,
     whole_basis,
@@ -37,6 +37,8 @@ from sync_core.fold import State, Trade, fold_subject, judge
 from sync_core.gate import Head, Refusal, Run
 from sync_core.storage import plain_error
 from sync_core.twin import Twin
+
+Answer = TypeVar("Answer")
 
 FOLD_AT_ONCE_MAX = 200
 """Subjects folded within the transaction that brought their facts; more are folded in steps of this size."""
@@ -80,6 +82,8 @@ class ReplicaStore:
         self.on_damage: Callable[[], None] = lambda: None
         """Called when the file turns out to be damaged while it is in use."""
         self._changed: set[str] = set()
+        self._read: dict[tuple[str, str], Any] = {}
+        """What was read since the last transaction ended: this is the file's only writer, so it stands until the next."""
 
     # --- transactions and settings ----------------------------------------------------------------------------------------
 
@@ -102,9 +106,11 @@ class ReplicaStore:
         try:
             yield self.conn
             self._depth = 0
+            self._read.clear()
             self.conn.execute("COMMIT")
         except BaseException as error:
             self._depth = 0
+            self._read.clear()
             self._changed.clear()
             self._own.clear()
             self._admissions.clear()
@@ -157,11 +163,26 @@ class ReplicaStore:
 
     def setting(self, name: str, default: Any = None) -> Any:
         """Return a local setting (JSON)."""
+        text = self._remembered("setting", name, self._setting_text)
+        return default if text is None else json.loads(text)
+
+    def _setting_text(self, name: str) -> str | None:
         row = self.conn.execute("SELECT value FROM setting WHERE name = ?", (name,)).fetchone()
-        return default if row is None else json.loads(row[0])
+        return None if row is None else str(row[0])
+
+    def _remembered(self, what: str, name: str, read: Callable[[str], Answer]) -> Answer:
+        """Read something once between two transactions; within one, every time."""
+        if self._depth:
+            return read(name)
+        key = (what, name)
+        if key not in self._read:
+            self._read[key] = read(name)
+        found: Answer = self._read[key]
+        return found
 
     def set_setting(self, name: str, value: Any) -> None:
         """Store a local setting (JSON)."""
+        self._read.pop(("setting", name), None)
         self.conn.execute(
             "INSERT INTO setting VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
             (name, json.dumps(value)),
@@ -211,6 +232,9 @@ class ReplicaStore:
 
     def documents(self) -> list[str]:
         """Return the names of all documents this replica holds."""
+        return list(self._remembered("documents", "", self._document_names))
+
+    def _document_names(self, _: str) -> list[str]:
         return [row[0] for row in self.conn.execute("SELECT DISTINCT document FROM writer ORDER BY document")]
 
     def is_whole(self, document: str) -> bool:
@@ -335,7 +359,7 @@ class ReplicaStore:
 
     def _is_newer(self, conn: sqlite3.Connection, document: str, envelope: Envelope, index: int) -> bool:
         admission = admission_of(envelope.device, self._admissions_of(conn, document))
-        return judge(self._trade, place(envelope, document=document, basis={}, admission=admission)[index]) == NEWER
+        return judge(self._trade, place_one(envelope, index, document=document, basis={}, admission=admission)) == NEWER
 
     def _fold(self, conn: sqlite3.Connection, document: str, subjects: set[str]) -> None:
         for subject in sorted(subjects):
@@ -361,11 +385,8 @@ class ReplicaStore:
         ):
             envelope = decode_payload(stored[gate.HEADER_BYTES :])
             basis = {int(k): v for k, v in json.loads(text).items()}
-            placed.append(
-                place(envelope, document=document, basis=basis, admission=admission_of(envelope.device, admissions))[
-                    index
-                ]
-            )
+            admission = admission_of(envelope.device, admissions)
+            placed.append(place_one(envelope, index, document=document, basis=basis, admission=admission))
         return placed
 
     def _admissions_of(self, conn: sqlite3.Connection, document: str) -> Mapping[int, Admission]:
@@ -378,9 +399,8 @@ class ReplicaStore:
                 (document,),
             ):
                 envelope = decode_payload(stored[gate.HEADER_BYTES :])
-                facts.append(
-                    place(envelope, document=document, basis={}, admission=admission_of(envelope.device, {}))[index]
-                )
+                admission = admission_of(envelope.device, {})
+                facts.append(place_one(envelope, index, document=document, basis={}, admission=admission))
             admissions = self._admissions[document] = read_admissions(facts)
         return admissions
 

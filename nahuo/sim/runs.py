@@ -16,6 +16,10 @@ from nahuo.sim.day import Result, run_seed
 FAST_FOLDER: Final = Path("/dev/shm")
 """Memory with the semantics of files: a simulated crash closes and reopens, it never loses pages."""
 
+SEEDS_BETWEEN_COLLECTIONS: Final = 5
+_RUN: Final[list[int]] = []
+"""The seeds this process has run."""
+
 Job = tuple[int, Path | None, tuple[str, ...]]
 
 
@@ -37,15 +41,17 @@ def run_one(seed: int, *, without: Sequence[str] = ()) -> Result:
 
 
 def _run_job(job: Job) -> Result:
-    # A seed lives a second: its rubbish is collected behind it, not fifty times within it.
+    # A seed lives a second: the rubbish is collected behind every few of them, not fifty times within each.
     gc.disable()
-    if not gc.get_freeze_count():
+    if not _RUN:
         gc.freeze()
+    _RUN.append(job[0])
     try:
         return _run_in_its_folder(*job)
     finally:
         gc.enable()
-        gc.collect()
+        if len(_RUN) % SEEDS_BETWEEN_COLLECTIONS == 0:
+            gc.collect()
 
 
 def _run_in_its_folder(seed: int, folder: Path | None, without: Sequence[str]) -> Result:

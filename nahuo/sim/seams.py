@@ -23,6 +23,7 @@ from server.store import Store
 
 PIN: Final = "2468"
 _COMPILED: Final[Any] = LRUCache(2_000)
+_DIALECT: Final[dict[str, Any]] = {}
 _SALT: Final = hashlib.sha256(b"nahuo sim salt").digest()[:16]
 _slow_hash: Final = cache(sign_in.hash_pin)
 """The real function; a process hashes the one PIN once."""
@@ -48,9 +49,13 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 def share_compiled(store: Store) -> None:
-    """Let all engines of this process use one cache of compiled statements: the text of a statement is the same in every seed."""
+    """Let all engines of this process use one cache of compiled statements: the text of a statement is the same in every seed.
+
+    The cache asks for the dialect as an object, so they use one of these as well.
+    """
     for engine in (store.engine, store._writer_engine):
         engine._compiled_cache = _COMPILED
+        engine.dialect = _DIALECT.setdefault("sqlite", engine.dialect)
 
 
 def key_seed(seed: int, name: str) -> bytes:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import sqlite3
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection as Transaction
 from sqlalchemy.exc import OperationalError
@@ -38,6 +38,9 @@ _NO_LIMIT: Final = 1_073_741_823
 SENDS_MAX: Final = 2_000
 """A reader who needs more turns in a row is never told what he lacks."""
 TICK_MS: Final = 30 * MINUTE_MS
+
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(eq=False, slots=True)
@@ -84,6 +87,9 @@ class ServerNode:
         """How many documents had ended at the last copy."""
         self.writes = 0
         """Counts transactions that may have changed something."""
+        self._known_at = (0, 0)
+        self._known: dict[tuple[str, object], Any] = {}
+        """What was read since the last write."""
         self.failures: list[str] = []
         """Exceptions of the authority: our bugs; the run fails with the first."""
         folder.mkdir(parents=True, exist_ok=True)
@@ -97,6 +103,7 @@ class ServerNode:
         share_compiled(self.store)
         self._limited = False
         self._watch_transactions()
+        self._read_once()
         self.hub = Hub(self.store)
         self.authority = Authority(self.server)
         self.desk = SyncDesk(self.server, now_ms=lambda: self._world.wall_ms)
@@ -159,7 +166,7 @@ class ServerNode:
                 served.wire.cut()
         self.connections.clear()
         self.down = True
-        self.store.close()
+        self._close_store()
         down_ms = self._world.random.randrange(500, self._world.storm_faults.server_down_ms_max + 501)
         self._world.later(down_ms, "server boots", self._boot)
 
@@ -192,7 +199,11 @@ class ServerNode:
     def close(self) -> None:
         """End the run."""
         if not self.down:
-            self.store.close()
+            self._close_store()
+
+    def _close_store(self) -> None:
+        self._reader.close()
+        self.store.close()
 
     @property
     def unreachable(self) -> bool:
@@ -205,6 +216,44 @@ class ServerNode:
         for served in list(self.connections.values()):
             if served.wire is not None:
                 served.wire.cut()
+
+    # --- reading ----------------------------------------------------------------------------------------------------------
+
+    def _read_once(self) -> None:
+        """Let the store read heads and devices once between two writes: phones that come back again and again ask for the same."""
+        store = self.store
+        self._reader = store.engine.connect()
+        real = store.reading
+
+        @contextmanager
+        def reading() -> Iterator[Transaction]:
+            # One connection, taken from the pool once: each reading ends its own transaction.
+            if store._writing is not None or self._reader.in_transaction():
+                with real() as conn:
+                    yield conn
+                return
+            try:
+                yield self._reader
+            finally:
+                self._reader.rollback()
+
+        heads, key_of = store.heads, store.key_of
+        store.reading = reading  # type: ignore[method-assign]
+        store.heads = lambda document: dict(self._once("heads", document, lambda: heads(document)))  # type: ignore[method-assign]
+        store.key_of = lambda device: self._once("key", device, lambda: key_of(device))  # type: ignore[method-assign]
+
+    def _once(self, what: str, name: object, read: Callable[[], Answer]) -> Answer:
+        """Return what is committed; inside a transaction it is read anew each time."""
+        if self.store._writing is not None:
+            return read()
+        at = (self.writes, self.lives)
+        if at != self._known_at:
+            self._known_at = at
+            self._known.clear()
+        if (what, name) not in self._known:
+            self._known[what, name] = read()
+        found: Answer = self._known[what, name]
+        return found
 
     # --- commands ---------------------------------------------------------------------------------------------------------
 
@@ -298,7 +347,7 @@ class ServerNode:
     def _authorise(self, served: Served, document: str) -> list[session.Event]:
         known = self.store.key_of(served.device)
         served.silent = known is None or known.revoked
-        scope = self.desk._read_scope(served.device, document)
+        scope = self._once("scope", (served.device, document), lambda: self.desk._read_scope(served.device, document))
         if scope is None:
             served.talk.deny(document, reason="permission-denied")
             return []
