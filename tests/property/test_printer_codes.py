@@ -59,7 +59,8 @@ def test_a_piece_label_of_any_text_prints_with_its_code(
     assert printed.codes == (fields["code"],)
     assert ("code128", fields["code"]) in read_codes(printed.image)
     if fields["qr"].strip():
-        assert printed.qr == (fields["qr"],)
+        # What the command carried; a reader of a lone "¥" may take its two bytes for another character, and says so beside it.
+        assert printed.qr[0] == fields["qr"]
 
 
 @settings(max_examples=150, deadline=None)
