@@ -1,8 +1,8 @@
 """The link: a device's one WebSocket to its hub, kept up for as long as the signal lasts, and again after it.
 
 A thin shell around `Session`: read a frame, ask the session, commit to the replica, send what the session wants sent. Nothing waits
-for the link; actions are on the disk before it hears of them. Reconnects back off with full jitter up to 30 s; a call of `notify` or of
-the signal switch ends the pause. Times shown are the device's wall clock; waits use the monotonic one.
+for the link; actions are on the disk before it hears of them. Reconnects back off with full jitter up to 30 s; the signal switch ends
+the pause. Times shown are the device's wall clock; waits use the monotonic one.
 """
 
 from __future__ import annotations

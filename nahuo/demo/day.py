@@ -127,12 +127,16 @@ class Day:
         self.tell(f"{len(self.tally.shipped_down)} parcels shipped while the server was down")
 
     def everything_on(self) -> None:
-        """Signals on, server up, killed once more in the rush, up again; all outboxes empty in the end."""
+        """Server up, killed once more in the rush, up again; the door goes on while everybody delivers; all outboxes empty in the end."""
         self.scene.hands["phone1"].signal(True)
         self.scene.restart_server()
         self.scene.server.kill()
         self.tally.kills += 1
         self.scene.restart_server()
+        for hand in self.scene.hands.values():
+            # Nobody waits half a minute for the next attempt of his device.
+            hand.signal(True)
+        self._scan_labels()
         self._drain()
         self._ask_the_impossible()
         self._decide()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from sqlalchemy import func, select
 
 from nahuo.demo.day import PHONES, Tally
 from nahuo.demo.scene import Scene
-from nahuo.recount import recount_client
+from nahuo.recount import Recount, recount_client
 from printer.virtual.server import LabelFolder
 from server import schema as s
 from server import schema_trade as st
@@ -80,13 +82,15 @@ class Outcome:
 
 
 def count_day(scene: Scene, tally: Tally, *, seed: int) -> Outcome:
-    """Recount the folders of a scene whose curtain has fallen."""
+    """Recount the folders of a scene whose curtain has fallen: the devices' beside the server's."""
     server = open_server(scene.folder / "server", now_ms=time.time_ns() // 1_000_000)
+    beside = ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn"))
     try:
+        counting = {key: beside.submit(_recount_replica, scene.folder / key / "replica.db") for key in scene.devices}
         found, server_hashes = recount_server(server, MARKET_DAY)
         checks = {check.name: check for check in found if check.name in INVARIANTS}
         other = [check for check in found if check.name not in INVARIANTS]
-        clients = {key: recount_client(scene.folder / key / "replica.db", MARKET_DAY) for key in scene.devices}
+        clients = {key: counted.result() for key, counted in counting.items()}
         checks["I9"] = _add_delivered(checks["I9"], server, scene)
         hashes, checks["I15"] = _compare(server_hashes, {key: client.hashes for key, client in clients.items()})
         for key, client in clients.items():
@@ -96,8 +100,13 @@ def count_day(scene: Scene, tally: Tally, *, seed: int) -> Outcome:
         figures = _figures(server, scene, tally, seed)
         other.append(_papers(server, scene, figures, tally))
     finally:
+        beside.shutdown(cancel_futures=True)
         server.store.close()
     return Outcome(figures=figures, checks={name: checks[name] for name in INVARIANTS}, hashes=hashes, other=other)
+
+
+def _recount_replica(database: Path) -> Recount:
+    return recount_client(database, MARKET_DAY)
 
 
 def _add_delivered(check: Check, server: Server, scene: Scene) -> Check:
