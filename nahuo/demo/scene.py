@@ -180,9 +180,10 @@ class Scene:
 
     def _pick_up(self, key: str) -> None:
         device = self.devices[key]
+        hand = Hand(device.client.wait())
         if key in self.hands:
             self.hands[key].close()
-        self.hands[key] = Hand(device.client.wait())
+        self.hands[key] = hand
         until = time.monotonic() + 30
         while True:
             try:
