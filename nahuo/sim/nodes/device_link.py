@@ -304,6 +304,10 @@ class DeviceLink:
             self._device.disk.seen_full()
             life = self._device.crashes
             self.world.later(MINUTE_MS, f"{self.name} folds again", lambda: self._fold_again(life))
+            if not self._device.folding:
+                # All was folded, and a frame behind it found the disk full: it was not taken, so it must come again.
+                self.lose()
+                self.connect_later(self.world.random.randrange(5_000, 5 * MINUTE_MS))
 
     def check_acknowledged(self, document: str) -> None:
         """Raise when the device counts as acknowledged what the server has not committed."""

@@ -7,7 +7,7 @@ from typing import Any
 from clients.runtime.web import Question
 from clients.warehouse import returns_desk, scans
 from clients.warehouse.receivers import fetch_keys
-from clients.warehouse.wall import read_order
+from clients.warehouse.wall import current_document, read_order
 from nahuo.sim.nodes.device import DeviceNode
 from nahuo.sim.nodes.ports import ask
 from nahuo.sim.people.physical import Garment, Physical
@@ -174,7 +174,7 @@ class Packer:
         return False
 
     def _left(self, number: str, parcel: str) -> None:
-        state = self.terminal.replica.state(f"parcel:{parcel}") or {}
+        state = self._state(f"parcel:{parcel}")
         self._physical.parcels_shipped.append(number)
         for code in state.get("pieces", []):
             garment = self._physical.of_code(code)
@@ -182,6 +182,10 @@ class Packer:
             if garment is not None:
                 garment.place = "shipped"
                 garment.parcel = parcel
+
+    def _state(self, subject: str) -> dict[str, Any]:
+        """What the terminal shows of a subject: the document it works in, which is not always the newest that is here."""
+        return self.terminal.replica.state(subject, current_document(self.terminal.node)) or {}
 
     # --- returns ----------------------------------------------------------------------------------------------------------
 
@@ -230,7 +234,7 @@ class Packer:
                 self.world.sometimes(f"inspected_{outcome.word}")
 
     def _is_pending(self, code: str) -> bool:
-        return (self.terminal.replica.state(f"piece:{code}") or {}).get("place") == "pending"
+        return self._state(f"piece:{code}").get("place") == "pending"
 
     def _end_pending(self, garment: Garment) -> None:
         outcome = self._do(

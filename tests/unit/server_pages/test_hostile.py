@@ -103,7 +103,9 @@ def test_junk_is_refused_with_a_code_and_never_fails(client: httpx.Client, path:
         ("/sign-in", "application/x-www-form-urlencoded", b"name=ad\0min&password=x"),
     ],
 )
-def test_u0000_is_refused_before_anybody_looks_it_up(client: httpx.Client, path: str, kind: str, content: bytes) -> None:
+def test_u0000_is_refused_before_anybody_looks_it_up(
+    client: httpx.Client, path: str, kind: str, content: bytes
+) -> None:
     """PostgreSQL cannot even be asked for it; SQLite could, and must answer the same."""
     cut = content.find(b"0000") + 1 or content.find(b"%0") + 1 or 5
     for body in (content, iter([content[:cut], content[cut:]])):
