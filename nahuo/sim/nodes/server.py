@@ -228,7 +228,7 @@ class ServerNode:
         @contextmanager
         def reading() -> Iterator[Transaction]:
             # One connection, taken from the pool once: each reading ends its own transaction.
-            if store._writing is not None or self._reader.in_transaction():
+            if store._writing is not None or self._reader.closed or self._reader.in_transaction():
                 with real() as conn:
                     yield conn
                 return
