@@ -121,8 +121,8 @@ def _check_stock(conn: Connection, again: LogAgain) -> Check:
     check = Check(name="I8", what="stock is never negative and equals the pieces counted by place")
     by_owner: Counter[str] = Counter()
     # After a restore two servers may have judged one purchase: each end goes by its own, and somebody is asked to settle it.
-    d = st.discrepancy.c
-    judged_twice = set(conn.execute(select(d.subject).where(d.code == "verdict_recovered")).scalars())
+    told = st.discrepancy.c
+    judged_twice = set(conn.execute(select(told.subject).where(told.code == "verdict_recovered")).scalars())
     for row in conn.execute(select(st.piece).where(st.piece.c.place == "in_stock")):
         by_owner[row.owner] += 1
         states = [
