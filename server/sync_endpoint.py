@@ -21,7 +21,6 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from server.socket_protocol import FLOODED
 from server.writer import Writer
 from sync_core import limits, session, wire
-from sync_core.gate import Run
 from sync_core.hub import Connection, Hub, HubLog, Outcome, Refused, Submission, refusal_message
 from sync_core.session import Session, Side
 
@@ -221,8 +220,8 @@ class _Served:
         match event:
             case session.AuthAsked():
                 await self._authorise(event)
-            case session.Received(document=document, runs=runs):
-                await self._commit(document, runs)
+            case session.Received():
+                await self._commit(event)
             case session.Message(message={"report": dict(report)}) if self._peer is not None:
                 await self._ports.reported(self._peer.device, report)
             case session.Violation(document=document, code=code, detail=detail, frame=frame, fatal=fatal):
@@ -265,13 +264,18 @@ class _Served:
         for event in later:
             await self._take(event)
 
-    async def _commit(self, document: str, runs: tuple[Run, ...]) -> None:
+    async def _commit(self, received: session.Received) -> None:
         outcome = None
-        if runs:
-            sent_by = self._peer.device if self._peer else -1
-            submission = Submission(document=document, runs=runs, sent_by=sent_by, received_ms=self._ports.now_ms())
+        if received.runs:
+            submission = Submission(
+                document=received.document,
+                runs=received.runs,
+                sent_by=self._peer.device if self._peer else -1,
+                received_ms=self._ports.now_ms(),
+                update=received.update,
+            )
             outcome = self._ports.writer.submit(submission)
-        await self._unsettled.put((document, outcome))
+        await self._unsettled.put((received.document, outcome))
 
     async def _settle(self) -> None:
         while True:

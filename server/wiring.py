@@ -29,7 +29,7 @@ async def open_running(app: FastAPI, *, data: Path, database: str | None, synchr
     )
     hub = Hub(server.store)
     authority = Authority(server)
-    writer = Writer(server.store, authority, now_ms=wall_clock_ms, on_commit=hub.committed)
+    writer = Writer(server.store, authority, now_ms=wall_clock_ms, on_commit=hub.committed, on_landed=hub.landed)
     server.store.wake = writer.nudge
 
     def connected() -> frozenset[int]:

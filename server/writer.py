@@ -15,7 +15,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from typing import Protocol
@@ -65,7 +65,9 @@ def words_of(error: BaseException) -> str:
 
 
 class Writer:
-    """The writer thread. `on_commit(document, heads)` is called on the event loop for every document that grew."""
+    """The writer thread. `on_commit(document, heads)` is called on the event loop for every document that grew, and before it
+    `on_landed(submission, outcome)` for what devices sent.
+    """
 
     def __init__(
         self,
@@ -74,11 +76,13 @@ class Writer:
         *,
         now_ms: Callable[[], int],
         on_commit: Callable[[str, Mapping[int, int]], None],
+        on_landed: Callable[[Submission, Outcome], None] = lambda _submission, _outcome: None,
     ) -> None:
         self._store = store
         self._authority = authority
         self._now_ms = now_ms
         self._on_commit = on_commit
+        self._on_landed = on_landed
         self._queue: deque[tuple[Submission, Future[Outcome]]] = deque()
         self._back: list[tuple[int, Future[None]]] = []
         """Devices that came back from an absence; noted before anything that is received after."""
@@ -226,7 +230,7 @@ class Writer:
             return
         self.failure = ""
         self._committed_at = time.monotonic()
-        self._tell()
+        self._tell([(submission, outcome) for (submission, _), outcome in zip(batch, outcomes, strict=True)])
         for (_, future), outcome in zip(batch, outcomes, strict=True):
             future.set_result(outcome)
 
@@ -270,11 +274,15 @@ class Writer:
             if now >= until:
                 return
 
-    def _tell(self) -> None:
+    def _tell(self, landed: Sequence[tuple[Submission, Outcome]] = ()) -> None:
         grown, self._store.appended = self._store.appended, {}
         if grown and self._loop is not None:
-            self._loop.call_soon_threadsafe(self._deliver, grown)
+            self._loop.call_soon_threadsafe(self._deliver, grown, landed)
 
-    def _deliver(self, grown: Mapping[str, Mapping[int, int]]) -> None:
+    def _deliver(
+        self, grown: Mapping[str, Mapping[int, int]], landed: Sequence[tuple[Submission, Outcome]]
+    ) -> None:
+        for submission, outcome in landed:
+            self._on_landed(submission, outcome)
         for document, heads in grown.items():
             self._on_commit(document, heads)

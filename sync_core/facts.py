@@ -243,16 +243,32 @@ def decode_payload(data: bytes) -> Envelope:
     Raises:
         MalformedError: with the code of the first thing that is wrong; never anything else.
     """
+    _check_size(data)
+    return _decode_small(data) if len(data) <= limits.PAYLOAD_SMALL_BYTES_MAX else _decode_large(data)
+
+
+def check_payload(data: bytes) -> tuple[int, int]:
+    """Return (device, seq) of a payload, held against every limit as `decode_payload` does; a hub needs no more to admit it.
+
+    Raises:
+        MalformedError: as `decode_payload`.
+    """
+    _check_size(data)
+    value = _checked(data)
+    return value["d"], value["q"]
+
+
+def _check_size(data: bytes) -> None:
     if len(data) > limits.ENVELOPE_BYTES_MAX:
         raise MalformedError(
             "gate.too_long", f"the envelope has {len(data)} bytes, at most {limits.ENVELOPE_BYTES_MAX}"
         )
-    return _decode_small(data) if len(data) <= limits.PAYLOAD_SMALL_BYTES_MAX else _decode_large(data)
 
 
-def _decode(data: bytes) -> Envelope:
+def _checked(data: bytes) -> dict[str, Any]:
+    """Return the payload's JSON, in which everything is of its type and within its limit."""
     try:
-        value = _reader_of(data).decode(data.decode("utf-8"))
+        value = _read(data)
     except (ValueError, RecursionError) as error:
         raise MalformedError("gate.json", f"the payload is not our JSON: {error}") from error
     if not _is_surely_small(data):
@@ -271,14 +287,22 @@ def _decode(data: bytes) -> Envelope:
     if not 1 <= len(facts) <= limits.FACTS_PER_ENVELOPE_MAX:
         raise MalformedError("gate.payload", f"an envelope holds 1 to {limits.FACTS_PER_ENVELOPE_MAX} facts")
     _check_name(person)
+    _check_basis(basis)
+    for fact in facts:
+        _check_fact(fact)
+    return value
+
+
+def _decode(data: bytes) -> Envelope:
+    value = _checked(data)
     return Envelope(
-        device=device,
-        seq=seq,
-        person=person,
-        at_ms=at_ms,
-        schema=schema,
-        basis=_decode_basis(basis),
-        facts=tuple([_decode_fact(fact) for fact in facts]),
+        device=value["d"],
+        seq=value["q"],
+        person=value["p"],
+        at_ms=value["t"],
+        schema=value["v"],
+        basis={int(writer): seq for writer, seq in value["b"].items()},
+        facts=tuple([_fact_of(fact) for fact in value["f"]]),
     )
 
 
@@ -307,36 +331,29 @@ _PAYLOAD_FIELDS = frozenset("dqptvbf")
 _FACT_FIELDS = frozenset("ksboc")
 
 
-def _decode_fact(value: object) -> Fact:
+def _check_fact(value: object) -> None:
     if type(value) is not dict:
         raise MalformedError("gate.payload", "a fact is no object")
     kind, subjects, body = value.get("k"), value.get("s"), value.get("b")
-    if not (isinstance(kind, str) and isinstance(subjects, list) and isinstance(body, dict)):
+    if not (type(kind) is str and type(subjects) is list and type(body) is dict):
         raise MalformedError("gate.payload", "a fact lacks k, s or b")
     if not subjects or len(subjects) > limits.SUBJECTS_PER_FACT_MAX:
         raise MalformedError("gate.payload", f"a fact speaks of 1 to {limits.SUBJECTS_PER_FACT_MAX} subjects")
     for subject in subjects:
-        if not isinstance(subject, str):
+        if type(subject) is not str:
             raise MalformedError("gate.payload", "a subject is not text")
         _check_name(subject)
     _check_name(kind)
-    origin = said = None
     if len(value) > 3:
         if not value.keys() <= _FACT_FIELDS:
             raise MalformedError("gate.payload", "a fact holds an unknown field")
-        origin, said = value.get("o"), value.get("c")
-        if origin is not None:
-            _check_fact_id(origin)
-    return Fact(
-        kind=kind,
-        subjects=tuple(subjects),
-        body=body,
-        origin=origin,
-        carried=None if said is None else _decode_carried(said),
-    )
+        if value.get("o") is not None:
+            _check_fact_id(value["o"])
+        if value.get("c") is not None:
+            _check_carried(value["c"])
 
 
-def _decode_carried(value: Any) -> Carried:
+def _check_carried(value: object) -> None:
     match value:
         case {"i": str(said_id), "p": str(person), "t": int(at_ms), "r": str(role)} if len(value) == 4:
             _check_fact_id(said_id)
@@ -344,25 +361,33 @@ def _decode_carried(value: Any) -> Carried:
             _check_name(role)
             if isinstance(at_ms, bool):
                 raise MalformedError("gate.payload", "a carried fact's time is a truth value")
-            return Carried(fact_id=said_id, person=person, at_ms=at_ms, role=role)
         case _:
             raise MalformedError("gate.payload", "a carried fact lacks i, p, t or r")
 
 
-def _decode_basis(value: Mapping[str, Json]) -> dict[int, int]:
+def _fact_of(value: Mapping[str, Any]) -> Fact:
+    """Return the fact of JSON that was checked."""
+    said = value.get("c")
+    return Fact(
+        kind=value["k"],
+        subjects=tuple(value["s"]),
+        body=value["b"],
+        origin=value.get("o"),
+        carried=None if said is None else Carried(fact_id=said["i"], person=said["p"], at_ms=said["t"], role=said["r"]),
+    )
+
+
+def _check_basis(value: Mapping[str, Json]) -> None:
     if len(value) > limits.BASIS_WRITERS_MAX:
         raise MalformedError("gate.payload", "the basis names too many writers")
-    basis = {}
     for writer, seq in value.items():
         if (
             not (writer.isascii() and writer.isdigit() and str(int(writer)) == writer)
             or int(writer) > limits.DEVICE_NUMBER_MAX
         ):
             raise MalformedError("gate.payload", "the basis names a writer that is no device number")
-        if not isinstance(seq, int) or isinstance(seq, bool) or seq < 1:
+        if type(seq) is not int or seq < 1:
             raise MalformedError("gate.payload", "the basis holds a seq that is no count")
-        basis[int(writer)] = seq
-    return basis
 
 
 def _check_fact_id(value: object) -> None:
@@ -439,9 +464,13 @@ _READ_SMALL = json.JSONDecoder(object_pairs_hook=_unique_keys, parse_float=_no_f
 """Reads the same where no number has 16 digits: all such are within 2**53 - 1."""
 
 
-def _reader_of(data: bytes) -> json.JSONDecoder:
-    is_small = data.startswith(b"{") and _MAYBE_LARGE not in data.translate(_BEFORE_A_NUMBER)
-    return _READ_SMALL if is_small else _READ
+def _read(data: bytes) -> Any:
+    text = data.decode()
+    if data.startswith(b"{") and _MAYBE_LARGE not in data.translate(_BEFORE_A_NUMBER):
+        value, end = _READ_SMALL.raw_decode(text)
+        if end == len(text):
+            return value
+    return _READ.decode(text)
 
 
 # Within an object a number follows a colon, comma, bracket, minus or white space; with those written as one sign and digits as another,

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 
 from sync_core import limits
 from sync_core.errors import MalformedError
-from sync_core.facts import Envelope, decode_payload
+from sync_core.facts import Envelope, check_payload, decode_payload
 
 SIGNATURE_BYTES = 64
 DIGEST_BYTES = 32
@@ -276,56 +276,68 @@ def seal(payload: bytes, previous: bytes, sign: Callable[[bytes], bytes]) -> byt
 
 
 def verify_run(
-    run: Run, head: Head, *, check: Callable[[bytes, bytes], bool] | None
-) -> tuple[tuple[Verified, ...], Refusal | None]:
-    """Return the envelopes of `run` that continue the chain at `head`, and the refusal of the first that does not.
+    run: Run,
+    head: Head,
+    *,
+    check: Callable[[bytes, bytes], bool] | None,
+    read: Callable[[bytes], tuple[int, int]] = check_payload,
+) -> tuple[list[bytes], Refusal | None]:
+    """Return the digests of the envelopes of `run` that continue the chain at `head`, and the refusal of the first that does not.
 
     `run.first_seq` must be `head.seq + 1`. `check(signature, signed bytes)` judges a signature; None trusts the peer for them (a
     device trusts its hub for other writers) and checks shape and chain only. The signature of the last good envelope is checked;
     it proves those before it. Where it fails, the last one whose signature holds is searched, so a good prefix is kept.
+    `read(payload)` gives (device, seq), or raises MalformedError.
     """
-    good: list[Verified] = []
+    good: list[bytes] = []
     refusal: Refusal | None = None
     seq, previous = head.seq, head.digest
     for stored in run.stored:
         seq += 1
         if stored[SIGNATURE_BYTES:HEADER_BYTES] != previous:
-            refusal = Refusal(
-                device=run.device,
-                seq=seq,
-                code="gate.chain",
-                detail="prev is not the hash of the envelope before",
-                stored=stored,
-            )
+            refusal = _refusal(run, stored, seq, "gate.chain", "prev is not the hash of the envelope before")
             break
         try:
-            envelope = decode_payload(stored[HEADER_BYTES:])
+            place = read(stored[HEADER_BYTES:])
         except MalformedError as error:
-            refusal = Refusal(device=run.device, seq=seq, code=error.code, detail=str(error), stored=stored)
+            refusal = _refusal(run, stored, seq, error.code, str(error))
             break
-        if (envelope.device, envelope.seq) != (run.device, seq):
-            refusal = Refusal(
-                device=run.device,
-                seq=seq,
-                code="gate.key",
-                detail="the payload names another device or seq",
-                stored=stored,
-            )
+        if place != (run.device, seq):
+            refusal = _refusal(run, stored, seq, "gate.key", "the payload names another device or seq")
             break
-        previous = digest_of(stored)
-        good.append(Verified(envelope=envelope, stored=stored, digest=previous))
+        previous = hashlib.sha256(stored).digest()
+        good.append(previous)
     if check is None:
-        return tuple(good), refusal
-    while good and not check(good[-1].stored[:SIGNATURE_BYTES], good[-1].stored[SIGNATURE_BYTES:]):
-        bad = good.pop()
-        refusal = Refusal(
-            device=run.device,
-            seq=bad.envelope.seq,
-            code="gate.signature",
-            detail="the signature does not fit the device's key",
-            stored=bad.stored,
+        return good, refusal
+    while good:
+        last = run.stored[len(good) - 1]
+        if check(last[:SIGNATURE_BYTES], last[SIGNATURE_BYTES:]):
+            break
+        refusal = _refusal(
+            run, last, head.seq + len(good), "gate.signature", "the signature does not fit the device's key"
         )
-    return tuple(good), refusal
+        good.pop()
+    return good, refusal
+
+
+def read_run(
+    run: Run, head: Head, *, check: Callable[[bytes, bytes], bool] | None
+) -> tuple[tuple[Verified, ...], Refusal | None]:
+    """Return the envelopes of `run` that continue the chain at `head`, read, and the refusal of the first that does not (`verify_run`)."""
+    envelopes: list[Envelope] = []
+
+    def read(payload: bytes) -> tuple[int, int]:
+        envelope = decode_payload(payload)
+        envelopes.append(envelope)
+        return envelope.device, envelope.seq
+
+    digests, refusal = verify_run(run, head, check=check, read=read)
+    rows = zip(envelopes, run.stored, digests, strict=False)
+    return tuple([Verified(envelope=e, stored=stored, digest=digest) for e, stored, digest in rows]), refusal
+
+
+def _refusal(run: Run, stored: bytes, seq: int, code: str, detail: str) -> Refusal:
+    return Refusal(device=run.device, seq=seq, code=code, detail=detail, stored=stored)
 
 
 def split_runs(runs: Sequence[Run], *, bytes_max: int = limits.UPDATE_BYTES_MAX) -> list[tuple[Run, ...]]:

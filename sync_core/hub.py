@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from sync_core import gate, limits
-from sync_core.gate import Head, Refusal, Run, Verified
+from sync_core.gate import Head, Refusal, Run
 from sync_core.session import Session
 
 
@@ -86,6 +86,8 @@ class Submission:
     runs: tuple[Run, ...]
     sent_by: int
     received_ms: int
+    update: bytes = b""
+    """The runs as they came; readers who wait for just them are sent the same bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,11 +120,11 @@ def commit_batch(log: HubLog, batch: Sequence[Submission]) -> list[Outcome]:
         fresh = 0
         for run in submission.runs:
             head = known.get(run.device) or gate.empty_head(document)
-            good, bad = _judge_run(log, document, run, head)
-            if good:
-                log.append(document, [_row(v, submission.received_ms) for v in good])
-                known[run.device] = Head(seq=good[-1].envelope.seq, digest=good[-1].digest)
-                fresh += len(good)
+            digests, bad = _judge_run(log, document, run, head)
+            if digests:
+                log.append(document, _rows(run, head.seq + 1, digests, submission.received_ms))
+                known[run.device] = Head(seq=head.seq + len(digests), digest=digests[-1])
+                fresh += len(digests)
             if bad is not None:
                 refusal = refusal or bad
                 if bad.code != "gate.gap":
@@ -137,7 +139,8 @@ def commit_batch(log: HubLog, batch: Sequence[Submission]) -> list[Outcome]:
     return outcomes
 
 
-def _judge_run(log: HubLog, document: str, run: Run, head: Head) -> tuple[tuple[Verified, ...], Refusal | None]:
+def _judge_run(log: HubLog, document: str, run: Run, head: Head) -> tuple[Sequence[bytes], Refusal | None]:
+    """Return the digests of the envelopes of a run that continue the chain at `head`, and why the first of the others does not."""
     if run.first_seq > head.seq + 1:
         detail = f"seq {run.first_seq} came, {head.seq + 1} is the next"
         return (), Refusal(device=run.device, seq=run.first_seq, code="gate.gap", detail=detail, stored=run.stored[0])
@@ -164,14 +167,12 @@ def _judge_run(log: HubLog, document: str, run: Run, head: Head) -> tuple[tuple[
     return gate.verify_run(rest, head, check=check)
 
 
-def _row(verified: Verified, received_ms: int) -> LogRow:
-    return LogRow(
-        device=verified.envelope.device,
-        seq=verified.envelope.seq,
-        stored=verified.stored,
-        digest=verified.digest,
-        received_ms=received_ms,
-    )
+def _rows(run: Run, first_seq: int, digests: Sequence[bytes], received_ms: int) -> list[LogRow]:
+    fresh = run.stored[first_seq - run.first_seq :]
+    return [
+        LogRow(device=run.device, seq=seq, stored=stored, digest=digest, received_ms=received_ms)
+        for seq, (stored, digest) in enumerate(zip(fresh, digests, strict=False), first_seq)
+    ]
 
 
 def _refused(document: str, refusal: Refusal, submission: Submission) -> Refused:
@@ -211,10 +212,16 @@ class Connection:
 class Hub:
     """The event loop's half: who has which document open, and what each of them still lacks. Not thread-safe by design."""
 
+    landed_bytes_min = limits.UPDATE_BYTES_MAX // 4
+    """Simulations lower it, so that the updates of small worlds are passed on as they came, too."""
+
     def __init__(self, log: HubLog) -> None:
         self._log = log
         self._open: dict[str, set[Connection]] = {}
         self._encoded: dict[tuple[str, tuple[tuple[int, int], ...]], tuple[tuple[Run, ...], bytes]] = {}
+        self._landed: dict[tuple[str, int, int], Submission] = {}
+        """{(document, writer, first seq): what was committed of late, just as it came}, oldest first."""
+        self._landed_bytes = 0
 
     def subscribe(self, connection: Connection, document: str) -> None:
         """Fan out what is committed in a document to this connection from now on."""
@@ -234,6 +241,21 @@ class Hub:
         """Return every connection that has a document open, once."""
         return {connection for readers in self._open.values() for connection in readers}
 
+    def landed(self, submission: Submission, outcome: Outcome) -> None:
+        """Keep a large update that was committed whole for those who wait for just it: it need not be read and encoded again.
+
+        Small ones are read from the log, where many become one update.
+        """
+        (run, *others) = submission.runs or (None,)
+        is_whole = run is not None and outcome.refusal is None and outcome.fresh == len(run.stored)
+        if run is None or others or not is_whole or len(submission.update) < self.landed_bytes_min:
+            return
+        self._landed[submission.document, run.device, run.first_seq] = submission
+        self._landed_bytes += len(submission.update)
+        while self._landed_bytes > limits.LANDED_BYTES_MAX:
+            oldest = self._landed.pop(next(iter(self._landed)))
+            self._landed_bytes -= len(oldest.update)
+
     def committed(self, document: str, heads: Mapping[int, int]) -> None:
         """Tell all readers of a document what was committed; those who lack it are woken."""
         self._encoded.clear()
@@ -243,6 +265,9 @@ class Hub:
 
     def answer(self, document: str, have: Mapping[int, int]) -> tuple[tuple[Run, ...], bytes]:
         """Return what a reader with `have` lacks, and its update; readers at the same place share one reading and one encoding."""
+        for (where, writer, first_seq), submission in self._landed.items():
+            if where == document and have.get(writer, 0) == first_seq - 1:
+                return submission.runs, submission.update
         key = (document, tuple(sorted(have.items())))
         ready = self._encoded.get(key)
         if ready is None:

@@ -45,6 +45,9 @@ STATE_VECTOR_WRITERS_MAX: Final = 4_000
 UPDATES_IN_FLIGHT_MAX: Final = 8
 """Updates a device sends before the first is acknowledged: 2 MiB, 4,800 envelopes, one group commit."""
 
+ACKNOWLEDGED_TOGETHER_MAX: Final = UPDATES_IN_FLIGHT_MAX // 2
+"""Answers to updates that a device notes in one commit while more are under way; the last one is noted at once."""
+
 SEND_BUFFER_BYTES_MAX: Final = 1024 * 1024
 """A reader that has more than this unsent waits with its cursor; nothing is queued for it."""
 
@@ -106,7 +109,10 @@ PING_INTERVAL_MS: Final = 15_000
 SILENCE_MS_MAX: Final = 40_000
 BACKOFF_MS_MIN: Final = 250
 BACKOFF_MS_MAX: Final = 30_000
-FOLD_PAUSE_MS: Final = 5
+FOLD_PAUSE_MS: Final = 30
 FOLD_LATER_MS_MAX: Final = 1_000
-"""A device folds what came when the wire pauses for so long, or at least so often: 200 subjects, some 30 ms."""
+"""A device folds a backlog that came when the wire pauses for so long, or at least so often: 200 subjects, some 30 ms. Between two
+updates of a backlog a hub needs 10 to 20 ms; what comes alone is folded at once."""
 GROUP_COMMIT_ENVELOPES_MAX: Final = 5_000
+LANDED_BYTES_MAX: Final = 4 * 1024 * 1024
+"""Large updates of the last moments that a hub keeps as they came, for readers who wait for just them: 16 of the largest."""

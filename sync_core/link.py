@@ -193,7 +193,7 @@ class Link:
         while True:
             wait = max(0, talk.deadline_ms() - _monotonic_ms()) / 1000
             try:
-                async with asyncio.timeout(min(wait, limits.FOLD_PAUSE_MS / 1000) if self._unfolded else wait):
+                async with asyncio.timeout(min(wait, self._fold_pause_ms(talk) / 1000) if self._unfolded else wait):
                     message = await socket.recv(decode=False)
             except TimeoutError:
                 if self._unfolded:
@@ -205,6 +205,8 @@ class Link:
                 continue
             for event in talk.receive(message, now_ms=_monotonic_ms()):
                 await self._take(event, talk)
+            if self._unfolded and _monotonic_ms() - self._folded_ms > limits.FOLD_LATER_MS_MAX:
+                self._fold_some()
             self._wake.set()
             if socket.transport.get_write_buffer_size() > limits.SEND_BUFFER_BYTES_MAX:
                 await asyncio.sleep(0)
@@ -221,8 +223,6 @@ class Link:
                     raise RetryableError(f"the server's update was not taken: {admitted.refusals[0].detail}")
                 if not self._unfolded:
                     self._unfolded, self._folded_ms = True, _monotonic_ms()
-                elif _monotonic_ms() - self._folded_ms > limits.FOLD_LATER_MS_MAX:
-                    self._fold_some()
                 if document.startswith(OWN):
                     # The hub says anew what this device may have: what it denied is asked for again.
                     self._denied.clear()
@@ -252,6 +252,10 @@ class Link:
         if self._replica.is_doubled(document, self._claimed.get(document, {})):
             await self._renumber()
             raise RetryableError("this device got a new number: it connects again")
+
+    def _fold_pause_ms(self, talk: Session) -> int:
+        """How long the wire pauses before rows are folded; while the hub owes answers it is no pause."""
+        return limits.FOLD_LATER_MS_MAX if talk.under_way() else limits.FOLD_PAUSE_MS
 
     def _fold_some(self) -> None:
         """One step of the rows that are behind the log: in the pauses of the wire, so that a backlog is on the disk before it is folded."""

@@ -305,7 +305,11 @@ class Replica(ReplicaStore):
                     refusals.append(refusal)
                     self._refuse(conn, document, refusal)
                 heads[run.device] = self._head(document, run.device)[0].seq
-            pending = conn.execute("SELECT count(*) FROM unfolded WHERE document = ?", (document,)).fetchone()[0]
+            # Counted no further than it matters: a backlog has tens of thousands.
+            pending = conn.execute(
+                "SELECT count(*) FROM (SELECT 1 FROM unfolded WHERE document = ? LIMIT ?)",
+                (document, self.fold_at_once_max + 1),
+            ).fetchone()[0]
             if len(dirty) + pending <= self.fold_at_once_max:
                 dirty |= {
                     row[0] for row in conn.execute("SELECT subject FROM unfolded WHERE document = ?", (document,))
@@ -345,7 +349,7 @@ class Replica(ReplicaStore):
         if not rest.stored:
             return 0, None, set()
         check = self._check_server if is_server(run.device) else None
-        good, refusal = gate.verify_run(rest, head, check=check)
+        good, refusal = gate.read_run(rest, head, check=check)
         dirty = self._store(conn, document, [(v.envelope, v.stored, v.digest) for v in good], before)
         return len(good), refusal, dirty
 
@@ -367,7 +371,7 @@ class Replica(ReplicaStore):
             ).rowcount
             if changed:
                 self._changed.add(document)
-        if changed and self.twin is not None and not self.outbox():
+        if changed and self.twin is not None and not self.owing() and not self._has_saved():
             self.twin.empty()
         return changed > 0
 
@@ -552,6 +556,9 @@ class Replica(ReplicaStore):
             "SELECT acked_ms FROM writer WHERE document = ? AND device = ? AND acked >= seq", (document, self.number)
         ).fetchone()
         return None if row is None or row[0] is None else int(row[0])
+
+    def _has_saved(self) -> bool:
+        return self.conn.execute("SELECT 1 FROM saved LIMIT 1").fetchone() is not None
 
     @property
     def needs_update(self) -> bool:

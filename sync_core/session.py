@@ -53,7 +53,7 @@ class Received:
 
     document: str
     runs: tuple[Run, ...]
-    update_bytes: int
+    update: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +132,8 @@ class _Channel:
     in_sync: bool = False
     """The peer's step 1 was answered once: from now on plain updates flow."""
     in_flight: deque[dict[int, int]] = field(default_factory=deque)
+    applied: list[dict[int, int]] = field(default_factory=list)
+    """Device: the ends of updates that were applied, to be told together: each telling is a commit on the device."""
     blocked: bool = False
     """Device: the hub refused our work here; nothing more is offered on this connection, a person must look."""
     unsettled: deque[Mapping[str, Any] | None] = field(default_factory=deque)
@@ -183,6 +185,10 @@ class Session:
     def documents(self) -> list[str]:
         """Return the documents open on this connection."""
         return [document for document, channel in self._channels.items() if channel.scope]
+
+    def under_way(self) -> bool:
+        """Device: True while the hub has not answered all that was sent."""
+        return any(channel.in_flight for channel in self._channels.values())
 
     def known_documents(self) -> list[str]:
         """Return the documents asked for on this connection, granted or not."""
@@ -445,6 +451,7 @@ class Session:
         for writer, seq in channel.proven.items():
             channel.peer[writer] = min(seq, vector.get(writer, 0))
         channel.asked = True
+        channel.applied.clear()
         # Updates still in flight keep their place in the queue: each gets its own status, in order, whatever is sent again.
         if self._side is Side.DEVICE:
             return [Acknowledged(document=document, vector=dict(channel.peer), whole=True, claimed=vector)]
@@ -480,17 +487,21 @@ class Session:
             if self._side is Side.HUB:
                 # Settled in order: an empty step 2 must not overtake the answer to an update still being committed.
                 channel.unsettled.append(None)
-                return [Received(document=document, runs=(), update_bytes=len(update))]
+                return [Received(document=document, runs=(), update=update)]
             return []
         channel.unsettled.append(None)
-        return [Received(document=document, runs=runs, update_bytes=len(update))]
+        return [Received(document=document, runs=runs, update=update)]
 
     def _receive_status(self, document: str, channel: _Channel, applied: bool) -> list[Event]:
         if not channel.in_flight:
             return []
         ends = channel.in_flight.popleft()
-        if not applied or not ends:
+        if applied and ends:
+            for writer in channel.proven.keys() & ends.keys():
+                channel.proven[writer] = max(channel.proven[writer], ends[writer])
+            channel.applied.append(ends)
+        if not channel.applied or (channel.in_flight and len(channel.applied) < limits.ACKNOWLEDGED_TOGETHER_MAX):
             return []
-        for writer in channel.proven.keys() & ends.keys():
-            channel.proven[writer] = max(channel.proven[writer], ends[writer])
-        return [Acknowledged(document=document, vector=ends, whole=False)]
+        told = {writer: seq for ends in channel.applied for writer, seq in ends.items()}
+        channel.applied.clear()
+        return [Acknowledged(document=document, vector=told, whole=False)]

@@ -8,7 +8,7 @@ from typing import Any
 
 from proof.plants.patching import Layer, Patch, Reached
 from sync_core import fold, gate, hub, replica, replica_store, session, wire
-from sync_core.gate import Head, Refusal, Run, Verified
+from sync_core.gate import Head, Refusal, Run
 
 SESSION = Layer("session")
 GATE = Layer("gate")
@@ -103,10 +103,10 @@ def the_signature_is_not_checked(patch: Patch, reached: Reached) -> None:
     """The gate trusts a device's envelopes without their signature."""
     real = gate.verify_run
 
-    def verify(run: Run, head: Head, *, check: Any) -> tuple[tuple[Verified, ...], Refusal | None]:
+    def verify(run: Run, head: Head, *, check: Any, **more: Any) -> tuple[Sequence[bytes], Refusal | None]:
         if check is not None:
             reached()
-        return real(run, head, check=None)
+        return real(run, head, check=None, **more)
 
     patch.set(gate, "verify_run", verify)
 
@@ -116,7 +116,7 @@ def any_device_may_speak_for_another(patch: Patch, reached: Reached) -> None:
     """The gate checks the signature with the key of whoever sent the envelope."""
     real = hub._judge_run
 
-    def judge(log: Any, document: str, run: Run, head: Head) -> tuple[tuple[Verified, ...], Refusal | None]:
+    def judge(log: Any, document: str, run: Run, head: Head) -> tuple[Sequence[bytes], Refusal | None]:
         good, bad = real(log, document, run, head)
         if bad is not None and bad.code == "gate.signature":
             reached()
@@ -135,7 +135,7 @@ def any_device_may_speak_for_another(patch: Patch, reached: Reached) -> None:
 def no_duplicate_check_in_the_hub(patch: Patch, reached: Reached) -> None:
     """What is in the log already is judged as if it were new."""
 
-    def judge(log: Any, document: str, run: Run, head: Head) -> tuple[tuple[Verified, ...], Refusal | None]:
+    def judge(log: Any, document: str, run: Run, head: Head) -> tuple[Sequence[bytes], Refusal | None]:
         check = log.verifier(run.device)
         if run.first_seq <= head.seq:
             reached()
@@ -290,7 +290,7 @@ def what_is_known_is_stored_again(patch: Patch, reached: Reached) -> None:
         head, before = self._head(document, run.device)
         if run.first_seq <= head.seq:
             reached()
-            good, refusal = gate.verify_run(run, replace(head, seq=run.first_seq - 1), check=None)
+            good, refusal = gate.read_run(run, replace(head, seq=run.first_seq - 1), check=None)
             return (
                 len(good),
                 refusal,

@@ -94,7 +94,7 @@ def _read_document(
         chains.expect(False, f"{document}: {error}")
         return
     for run in runs:
-        good, refusal = gate.verify_run(run, gate.empty_head(document), check=verifier_of(run.device))
+        good, refusal = gate.read_run(run, gate.empty_head(document), check=verifier_of(run.device))
         chains.checked += len(good)
         if refusal is not None or run.first_seq != 1:
             why = refusal.detail if refusal is not None else "its first envelopes are missing"

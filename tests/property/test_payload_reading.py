@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from sync_core import facts, limits
 from sync_core.errors import MalformedError
-from sync_core.facts import Envelope, decode_payload
+from sync_core.facts import Envelope, check_payload, decode_payload
 
 AROUND_THE_LIMIT = st.integers(2**53 - 3, 2**53 + 3) | st.integers(10**15 - 2, 10**15 + 2) | st.integers(0, 10**18)
 WHITE = st.text(alphabet=" \t\r\n\v\f", max_size=2)
@@ -111,15 +111,25 @@ def test_quick_and_strict_reading_take_the_same_bytes(body: str, seq: str) -> No
 @example(b"9" * 17)
 @example(b'{"a":[1,9007199254740992]}')
 @settings(max_examples=600)
-def test_both_readers_read_the_same_value_wherever_the_quick_one_is_used(data: bytes) -> None:
-    if facts._reader_of(data) is not facts._READ_SMALL:
-        return
-    assert _outcome(facts._READ_SMALL.decode, data) == _outcome(facts._READ.decode, data)
+def test_whatever_reader_is_used_the_value_is_the_strict_one(data: bytes) -> None:
+    assert _outcome(facts._read, data) == _outcome(read_strictly, data)
+
+
+@given(body=_object(VALUES), seq=_spaced(NUMBERS))
+@settings(max_examples=300)
+def test_what_is_only_checked_is_refused_by_the_same_code(body: str, seq: str) -> None:
+    data = payload(body, seq=seq)
+    read = _decoded(data)
+    try:
+        place: object = check_payload(data)
+    except MalformedError as error:
+        place = error.code
+    assert place == ((read.device, read.seq) if isinstance(read, Envelope) else read)
 
 
 def _outcome(read: Any, data: bytes) -> tuple[bool, Any]:
     try:
-        return True, read(data.decode())
+        return True, read(data)
     except ValueError:
         return False, None
 

@@ -105,6 +105,7 @@ class ServerNode:
         self._watch_transactions()
         self._read_once()
         self.hub = Hub(self.store)
+        self.hub.landed_bytes_min = 1 if self._world.seed % 2 else Hub.landed_bytes_min
         self.authority = Authority(self.server)
         self.desk = SyncDesk(self.server, now_ms=lambda: self._world.wall_ms)
         self.store.wake = self.nudge
@@ -330,8 +331,8 @@ class ServerNode:
         match event:
             case session.AuthAsked(document=document):
                 return self._authorise(served, document)
-            case session.Received(document=document, runs=runs):
-                self._commit(served, document, runs)
+            case session.Received():
+                self._commit(served, event)
             case session.Violation(code=code, detail=detail) if served.device in self.hostile:
                 self._world.sometimes("forgery_refused")
                 self._world.sometimes(f"violation_{code}")
@@ -360,11 +361,14 @@ class ServerNode:
             served.talk.say(document, {"hello": hello})
         return later
 
-    def _commit(self, served: Served, document: str, runs: tuple[Run, ...]) -> None:
-        if not runs:
-            served.talk.settle(document, heads={}, applied=True)
+    def _commit(self, served: Served, received: session.Received) -> None:
+        if not received.runs:
+            served.talk.settle(received.document, heads={}, applied=True)
             return
-        submission = Submission(document=document, runs=runs, sent_by=served.device, received_ms=self._world.wall_ms)
+        submission = Submission(
+            document=received.document, runs=received.runs, sent_by=served.device, received_ms=self._world.wall_ms,
+            update=received.update,
+        )  # fmt: skip
         served.waiting = True
         self._queue.append((submission, served))
         self._schedule()
@@ -424,6 +428,8 @@ class ServerNode:
                 self.lost(served)
             return
         self.dirty = True
+        for (submission, _), outcome in zip(batch, outcomes, strict=True):
+            self.hub.landed(submission, outcome)
         self._tell()
         for (submission, served), outcome in zip(batch, outcomes, strict=True):
             refusal = None if outcome.refusal is None else refusal_message(submission.document, outcome.refusal)

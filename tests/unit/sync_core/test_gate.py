@@ -107,7 +107,7 @@ def test_a_forged_tail_leaves_the_good_prefix() -> None:
 def test_an_envelope_of_another_document_breaks_the_chain() -> None:
     run = chain(700, "jar/cellar", [[put(1)]])
     good, refusal = gate.verify_run(run, gate.empty_head(DOCUMENT), check=Verifier(signer(700).public_key))
-    assert good == ()
+    assert not good
     assert refusal is not None
     assert refusal.code == "gate.chain"
 
