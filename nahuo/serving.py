@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import gc
 import signal
 import socket
 import sys
@@ -78,6 +79,8 @@ async def _serve(app: FastAPI, listener: socket.socket) -> None:
         loop.add_signal_handler(name, stop)
     # Our own lifespan, so that what goes wrong at the start comes out as itself and not as a log entry.
     async with app.router.lifespan_context(app):
+        # Modules and routes live as long as the process: left out of every collection of garbage, of which each full one cost 80 ms.
+        gc.freeze()
         host, port = listener.getsockname()[:2]
         # The socket listens already: a request that comes before uvicorn has started waits in its backlog.
         print(f"server ready http://{host}:{port}", flush=True)

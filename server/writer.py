@@ -5,7 +5,8 @@ to the event loop only after the commit that made it true. When a commit fails (
 counts: the senders are told to come back, and what is on the devices stays there.
 
 Acknowledgements come before decisions: while envelopes keep arriving the authority waits for a pause between them, half a second at most,
-and its steps are kept so short that a device which speaks meanwhile waits for some tens of milliseconds only.
+and has a quarter of the time after that; its steps are kept so short that a device which speaks meanwhile waits for some tens of
+milliseconds only.
 """
 
 from __future__ import annotations
@@ -31,7 +32,12 @@ IDLE_SECONDS = 1.0
 PAUSE_SECONDS = 0.04
 """A device that delivers a backlog sends its next update within this time of an acknowledgement."""
 DECIDE_LATER_SECONDS = 0.5
-"""The longest that the authority waits for such a pause; then it works until it has caught up, and the hub commits between its steps."""
+"""The longest that the authority waits for such a pause before its first step."""
+LAG_SECONDS = 0.005
+"""An event loop that needs longer to take a word has more to do than it can: whoever waits there for an acknowledgement goes first, too."""
+RUSH_SHARE = 3
+"""While there is no pause the hub has so many times as long as the authority's step before took, so that a herd is acknowledged before
+its purchases are judged; in a pause the authority works until it has caught up."""
 STEP_SECONDS = 0.03
 """How long one step of the authority may hold the hub's next commit up."""
 STEP_ENVELOPES = (4, 400)
@@ -257,22 +263,39 @@ class Writer:
                 self.failure = words_of(error)
                 self._store.appended.clear()
                 return
-            self._step_envelopes = next_step(self._step_envelopes, time.monotonic() - started)
+            took = time.monotonic() - started
+            self._step_envelopes = next_step(self._step_envelopes, took)
             self._tell()
+            until = time.monotonic() + RUSH_SHARE * took
 
     def _let_hub_go_first(self, until: float) -> None:
+        """Commit what arrives until there is a pause: nothing came for a while, and the event loop has nothing left to read; at most `until`."""
         while True:
             with self._work:
                 now = time.monotonic()
-                wait = min(self._committed_at + PAUSE_SECONDS, until) - now
-                if not (self._queue or self._back):
-                    if wait <= 0 or self._nudged or self._stopping:
+                waits = bool(self._queue or self._back)
+                if not waits:
+                    if now >= until or self._nudged or self._stopping:
                         return
-                    self._work.wait(wait)
-                    continue
+                    pause = min(self._committed_at + PAUSE_SECONDS, until) - now
+                    if pause > 0:
+                        self._work.wait(pause)
+                        continue
+            if not waits:
+                if self._loop_keeps_up():
+                    return
+                continue
             self._commit_received()
             if now >= until:
                 return
+
+    def _loop_keeps_up(self) -> bool:
+        """True when the event loop takes a word at once: a herd that connects keeps it busy before it says anything."""
+        heard = threading.Event()
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(heard.set)
+            return heard.wait(LAG_SECONDS)
+        return True
 
     def _tell(self, landed: Sequence[tuple[Submission, Outcome]] = ()) -> None:
         grown, self._store.appended = self._store.appended, {}
