@@ -14,6 +14,7 @@ from pathlib import Path
 
 from fastapi import FastAPI
 from starlette.responses import FileResponse, Response
+from starlette.routing import WebSocketRoute
 from starlette.staticfiles import StaticFiles
 
 from server.api import devices as device_api
@@ -50,9 +51,10 @@ def create_app(settings: ServerSettings) -> FastAPI:
     app = FastAPI(title="Nahuo", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     app.add_middleware(Guard, embedders=settings.embedders, import_paths=imports.IMPORT_PATHS)
     add_problem_pages(app)
+    # First, and without FastAPI's questions: a herd of phones takes this way.
+    app.router.routes.append(WebSocketRoute("/sync", sync))
     for part in PARTS:
         app.include_router(part.router)
-    app.add_api_websocket_route("/sync", sync)
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
 
     @app.get("/font/chinese.ttc")

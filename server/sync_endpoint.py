@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -21,9 +22,11 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from server.socket_protocol import FLOODED
 from server.writer import Writer
 from sync_core import limits, session, wire
+from sync_core.allowance import Allowance
 from sync_core.hub import Connection, Hub, HubLog, Outcome, Refused, Submission, refusal_message
 from sync_core.session import Session, Side
 
+DEVICES_COUNTED_MAX = 10_000
 UNSETTLED_MAX = 16
 """Updates of one socket on their way to the disk; a device keeps eight."""
 
@@ -65,10 +68,38 @@ class SyncPorts:
 
 
 class Door:
-    """How many sockets each peer has. With one too many the oldest ends: it is the dead one of a phone that lost its signal."""
+    """How many sockets each peer has, and how often it comes.
+
+    With one too many the oldest ends: it is the dead one of a phone that lost its signal.
+    """
 
     def __init__(self) -> None:
         self._inside: dict[str, list[_Served]] = {}
+        self._comings: dict[int, Allowance] = {}
+        self._waiting: Counter[int] = Counter()
+
+    async def wait_turn(self, device: int) -> bool:
+        """Wait until a device may connect once more; False when too many of its connections wait already."""
+        comings = self._comings.get(device)
+        if comings is None:
+            if len(self._comings) >= DEVICES_COUNTED_MAX:
+                self._comings.clear()
+            comings = self._comings[device] = Allowance(
+                burst=limits.CONNECTS_BURST, per_second=limits.CONNECTS_PER_SECOND, now_ms=_monotonic_ms()
+            )
+        if comings.take(_monotonic_ms()):
+            return True
+        if self._waiting[device] >= limits.CONNECTS_WAITING_MAX:
+            return False
+        self._waiting[device] += 1
+        try:
+            while not comings.take(_monotonic_ms()):
+                await asyncio.sleep(1 / limits.CONNECTS_PER_SECOND)
+        finally:
+            self._waiting[device] -= 1
+            if not self._waiting[device]:
+                del self._waiting[device]
+        return True
 
     def enter(self, served: _Served, key: str, most: int) -> None:
         """Count a socket under a key."""
@@ -94,6 +125,9 @@ async def serve_sync(socket: WebSocket, ports: SyncPorts) -> None:
         peer = await ports.peer_of_token(header.removeprefix("Bearer "))
         if peer is None:
             await socket.close(4401, "the token is not valid: get a new one")
+            return
+        if peer.device >= 0 and not await ports.door.wait_turn(peer.device):
+            await socket.close(FLOODED, "too many connections: slow down")
             return
     await socket.accept()
     await _Served(socket, ports, peer).run()

@@ -86,6 +86,12 @@ READ_SLICE_BYTES: Final = 4 * 1024
 
 SOCKETS_PER_DEVICE_MAX: Final = 4
 """A phone in a lift leaves a dead socket every ten seconds, each ends after 40. With a fifth the oldest goes. 4 x 257 KiB: 1 MiB."""
+CONNECTS_BURST: Final = 20
+CONNECTS_PER_SECOND: Final = 1
+"""How often a device may connect; one that comes more often waits. An honest one comes back after a quarter of a second at the soonest,
+and ever later. A handshake costs 5 ms, what may be said on a fresh connection before it is cut some 20."""
+CONNECTS_WAITING_MAX: Final = 16
+"""Connections of one device that wait; one more is ended."""
 READERS_PER_TOKEN_MAX: Final = 256
 ANONYMOUS_PER_ADDRESS_MAX: Final = 32
 ANONYMOUS_MS_MAX: Final = 10_000
