@@ -93,7 +93,7 @@ class Door:
             return False
         self._waiting[device] += 1
         try:
-            while not comings.take(_monotonic_ms()):
+            while not comings.take(_monotonic_ms()):  # noqa: ASYNC110 - time is all it waits for
                 await asyncio.sleep(1 / limits.CONNECTS_PER_SECOND)
         finally:
             self._waiting[device] -= 1

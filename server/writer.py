@@ -269,7 +269,7 @@ class Writer:
             until = time.monotonic() + RUSH_SHARE * took
 
     def _let_hub_go_first(self, until: float) -> None:
-        """Commit what arrives until there is a pause: nothing came for a while, and the event loop has nothing left to read; at most `until`."""
+        """Commit what arrives until there is a pause, at most `until`: nothing came for a while, and the event loop has time."""
         while True:
             with self._work:
                 now = time.monotonic()
@@ -302,9 +302,7 @@ class Writer:
         if grown and self._loop is not None:
             self._loop.call_soon_threadsafe(self._deliver, grown, landed)
 
-    def _deliver(
-        self, grown: Mapping[str, Mapping[int, int]], landed: Sequence[tuple[Submission, Outcome]]
-    ) -> None:
+    def _deliver(self, grown: Mapping[str, Mapping[int, int]], landed: Sequence[tuple[Submission, Outcome]]) -> None:
         for submission, outcome in landed:
             self._on_landed(submission, outcome)
         for document, heads in grown.items():

@@ -29,7 +29,6 @@ from server.receivers import parcel_keys
 from server.sync_ports import SyncDesk
 from sync_core import session
 from sync_core.errors import RefusedError, RetryableError
-from sync_core.gate import Run
 from sync_core.hub import Connection, Hub, Submission, commit_batch, refusal_message
 from sync_core.session import Session, Side
 from trade.kinds import SCHEMA

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -96,6 +97,44 @@ async def test_a_socket_that_ends_while_its_envelope_commits_stops_nobody(store:
     writer.start(asyncio.get_running_loop())
     assert (await last).heads == {DEVICE: 2}
     await asyncio.to_thread(writer.stop)
+
+
+class Heard:
+    """An authority that tells when it was its turn."""
+
+    def __init__(self) -> None:
+        self.turn = threading.Event()
+
+    def run_batch(self, now_ms: int, *, envelopes_max: int) -> bool:
+        self.turn.set()
+        return False
+
+
+async def test_the_authority_waits_while_the_event_loop_has_more_than_it_can_do(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.writer.DECIDE_LATER_SECONDS", 60.0)
+    authority = Heard()
+    writer = Writer(store, authority, now_ms=lambda: 1, on_commit=lambda document, heads: None)
+    writer.start(asyncio.get_running_loop())
+    # The loop is busy: with us, who do not let it go on.
+    assert not authority.turn.wait(0.2)
+    assert await asyncio.to_thread(authority.turn.wait, 30)
+    await asyncio.to_thread(writer.stop)
+
+
+async def test_what_was_committed_is_told_with_its_outcome_before_the_readers_are_woken(store: Store) -> None:
+    told: list[object] = []
+    writer = Writer(
+        store, Counting(store), now_ms=lambda: 1,
+        on_commit=lambda document, heads: told.append(dict(heads)),
+        on_landed=lambda submission, outcome: told.append(outcome.fresh),
+    )  # fmt: skip
+    waiting = [writer.submit(one) for one in submissions(2)]
+    writer.start(asyncio.get_running_loop())
+    await asyncio.gather(*waiting)
+    await asyncio.to_thread(writer.stop)
+    assert told == [1, 1, {DEVICE: 2}]
 
 
 class Unspeakable(Exception):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sync_core import limits, session, wire
-from sync_core.gate import encode_update
+from sync_core.gate import Run, encode_update
 from sync_core.hub import Submission, commit_batch
 from sync_core.session import READ_ONLY, Received, Session, Side
 from tests.pair import Pair
@@ -173,3 +173,21 @@ def test_a_denied_document_does_not_end_the_connection() -> None:
     assert hub.receive(vector, now_ms=0) == []
     never_asked = wire.encode_frame(wire.Step1(address="other", vector=b"\x00"))
     assert [type(event) for event in hub.receive(never_asked, now_ms=0)] == [session.Violation]
+
+
+def test_answers_to_a_backlog_are_told_together_and_the_last_one_at_once() -> None:
+    talk = Session(Side.DEVICE, now_ms=0)
+    talk.open(DOCUMENT, {700: 9})
+    talk.receive(wire.encode_frame(wire.Granted(address=DOCUMENT, scope="read-write")), now_ms=0)
+    talk.receive(wire.encode_frame(wire.Step1(address=DOCUMENT, vector=b"\x00")), now_ms=0)
+    run = chain(700, DOCUMENT, [[put(n)] for n in range(9)])
+    for seq in range(1, 8):
+        talk.offer(DOCUMENT, [Run(device=700, first_seq=seq, stored=(run.stored[seq - 1],))])
+    assert talk.under_way()
+    applied = wire.encode_frame(wire.Status(address=DOCUMENT, applied=True))
+    told = [talk.receive(applied, now_ms=0) for _ in range(7)]
+    said = {
+        n: event.vector for n, events in enumerate(told) for event in events if isinstance(event, session.Acknowledged)
+    }
+    assert said == {3: {700: 4}, 6: {700: 7}}
+    assert not talk.under_way()
