@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, NewType
+from typing import Any, NamedTuple, NewType
 
 from sync_core import limits
 from sync_core.errors import MalformedError
@@ -76,6 +76,18 @@ class Envelope:
     schema: int
     basis: Mapping[int, int]
     facts: tuple[Fact, ...]
+
+
+class Outline(NamedTuple):
+    """What a replica files an envelope under: a backlog is in its log before anybody reads what the facts say."""
+
+    device: int
+    seq: int
+    at_ms: int
+    schema: int
+    basis: Mapping[int, int]
+    facts: Sequence[tuple[str, Sequence[str]]]
+    """(kind, subjects) of each fact."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,6 +270,25 @@ def check_payload(data: bytes) -> tuple[int, int]:
     return value["d"], value["q"]
 
 
+def outline_payload(data: bytes) -> Outline:
+    """Return the outline of a payload, held against every limit as `decode_payload` does.
+
+    Raises:
+        MalformedError: as `decode_payload`.
+    """
+    _check_size(data)
+    value = _checked(data)
+    basis = {int(writer): seq for writer, seq in value["b"].items()}
+    facts = [(fact["k"], fact["s"]) for fact in value["f"]]
+    return Outline(value["d"], value["q"], value["t"], value["v"], basis, facts)
+
+
+def outline_of(envelope: Envelope) -> Outline:
+    """Return the outline of an envelope."""
+    facts = [(fact.kind, fact.subjects) for fact in envelope.facts]
+    return Outline(envelope.device, envelope.seq, envelope.at_ms, envelope.schema, envelope.basis, facts)
+
+
 def _check_size(data: bytes) -> None:
     if len(data) > limits.ENVELOPE_BYTES_MAX:
         raise MalformedError(
@@ -311,7 +342,7 @@ _decode_small = lru_cache(limits.PAYLOADS_SMALL_KEPT_MAX)(_decode)
 _decode_large = lru_cache(limits.PAYLOADS_LARGE_KEPT_MAX)(_decode)
 
 
-def whole_basis(before: Mapping[int, int], envelope: Envelope) -> Mapping[int, int]:
+def whole_basis(before: Mapping[int, int], envelope: Envelope | Outline) -> Mapping[int, int]:
     """Return the whole basis of an envelope from that of its author's previous one in the same document."""
     if not envelope.basis:
         return before

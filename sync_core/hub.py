@@ -14,15 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from sync_core import gate, limits
 from sync_core.gate import Head, Refusal, Run
 from sync_core.session import Session
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogRow:
+class LogRow(NamedTuple):
     """One committed envelope: its bytes, their digest, and when this hub received it (its own wall clock)."""
 
     device: int

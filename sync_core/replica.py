@@ -31,10 +31,13 @@ from sync_core.errors import (
 from sync_core.facts import (
     Envelope,
     Fact,
+    Outline,
     decode_payload,
     encode_payload,
     fact_id,
     is_server,
+    outline_of,
+    outline_payload,
 )
 from sync_core.files import write_durably
 from sync_core.fold import Trade
@@ -270,7 +273,7 @@ class Replica(ReplicaStore):
         )  # fmt: skip
         stored = gate.seal(encode_payload(envelope), head.digest, signer.sign)
         self._own.append((document, stored))
-        dirty = self._store(conn, document, [(envelope, stored, gate.digest_of(stored))], before)
+        dirty = self._store(conn, document, [(outline_of(envelope), stored, gate.digest_of(stored))], before)
         self._fold(conn, document, dirty)
         conn.execute("UPDATE writer SET folded = seq WHERE document = ? AND device = ?", (document, number))
         return tuple(fact_id(number, seq_in_line(document, envelope.seq), index) for index in range(len(facts)))
@@ -349,9 +352,15 @@ class Replica(ReplicaStore):
         if not rest.stored:
             return 0, None, set()
         check = self._check_server if is_server(run.device) else None
-        good, refusal = gate.read_run(rest, head, check=check)
-        dirty = self._store(conn, document, [(v.envelope, v.stored, v.digest) for v in good], before)
-        return len(good), refusal, dirty
+        outlines: list[Outline] = []
+
+        def read(payload: bytes) -> tuple[int, int]:
+            outlines.append(outline_payload(payload))
+            return outlines[-1][:2]
+
+        digests, refusal = gate.verify_run(rest, head, check=check, read=read)
+        dirty = self._store(conn, document, list(zip(outlines, rest.stored, digests, strict=False)), before)
+        return len(digests), refusal, dirty
 
     def acknowledged(self, document: str, vector: Mapping[int, int], *, whole: bool, at_ms: int) -> bool:
         """Remember that the hub has committed our envelopes up to `vector`; True when that is news.

@@ -23,6 +23,7 @@ from sync_core.facts import (
     ENGINE_KINDS,
     Admission,
     Envelope,
+    Outline,
     PlacedFact,
     admission_of,
     canonical_json,
@@ -303,7 +304,7 @@ class ReplicaStore:
         self,
         conn: sqlite3.Connection,
         document: str,
-        rows: Sequence[tuple[Envelope, bytes, bytes]],
+        rows: Sequence[tuple[Outline, bytes, bytes]],
         before: Mapping[int, int],
     ) -> set[str]:
         """Write envelopes that continue their writer's chain, whose basis was `before`; return the subjects they speak about."""
@@ -321,14 +322,14 @@ class ReplicaStore:
                 basis = whole_basis(basis, envelope)
                 text = canonical_json({str(k): v for k, v in basis.items()}).decode()
             log_rows.append((n, document, envelope.device, envelope.seq, envelope.at_ms, text, stored))
-            for index, fact in enumerate(envelope.facts):
-                if fact.kind in ENGINE_KINDS and is_server(envelope.device):
+            for index, (kind, subjects) in enumerate(envelope.facts):
+                if kind in ENGINE_KINDS and is_server(envelope.device):
                     self._admissions.pop(document, None)
                     dirty |= {
                         row[0]
                         for row in conn.execute("SELECT DISTINCT subject FROM fact WHERE document = ?", (document,))
                     }
-                for subject in dict.fromkeys(fact.subjects):
+                for subject in dict.fromkeys(subjects):
                     dirty.add(subject)
                     index_rows.append((document, subject, n, index))
         conn.executemany(
@@ -342,8 +343,9 @@ class ReplicaStore:
             " DO UPDATE SET seq = excluded.seq, digest = excluded.digest, basis = excluded.basis",
             (document, last.device, last.seq, digest, text),
         )
-        if any(envelope.schema > self._trade.schema for envelope, _, _ in rows):
-            self._note_newer(conn, document, [envelope for envelope, _, _ in rows])
+        newer = [stored for envelope, stored, _ in rows if envelope.schema > self._trade.schema]
+        if newer:
+            self._note_newer(conn, document, [decode_payload(stored[gate.HEADER_BYTES :]) for stored in newer])
         self._changed.add(document)
         return dirty
 

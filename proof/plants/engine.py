@@ -8,6 +8,7 @@ from typing import Any
 
 from proof.plants.patching import Layer, Patch, Reached
 from sync_core import fold, gate, hub, replica, replica_store, session, wire
+from sync_core.facts import outline_of
 from sync_core.gate import Head, Refusal, Run
 
 SESSION = Layer("session")
@@ -291,11 +292,8 @@ def what_is_known_is_stored_again(patch: Patch, reached: Reached) -> None:
         if run.first_seq <= head.seq:
             reached()
             good, refusal = gate.read_run(run, replace(head, seq=run.first_seq - 1), check=None)
-            return (
-                len(good),
-                refusal,
-                self._store(conn, document, [(v.envelope, v.stored, v.digest) for v in good], before),
-            )
+            outlines = [(outline_of(v.envelope), v.stored, v.digest) for v in good]
+            return len(good), refusal, self._store(conn, document, outlines, before)
         return real(self, conn, document, run)
 
     patch.set(replica.Replica, "_admit_run", admit_run)
