@@ -9,12 +9,13 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sync_core import facts, limits
 from sync_core.errors import MalformedError
-from sync_core.facts import Envelope, check_payload, decode_payload
+from sync_core.facts import Envelope, check_payload, decode_payload, outline_of, outline_payload
 
 AROUND_THE_LIMIT = st.integers(2**53 - 3, 2**53 + 3) | st.integers(10**15 - 2, 10**15 + 2) | st.integers(0, 10**18)
 WHITE = st.text(alphabet=" \t\r\n\v\f", max_size=2)
@@ -110,6 +111,8 @@ def test_quick_and_strict_reading_take_the_same_bytes(body: str, seq: str) -> No
 @given(VALUES.map(str.encode))
 @example(b"9" * 17)
 @example(b'{"a":[1,9007199254740992]}')
+@example(b'{"a":1}1')
+@example(b'{"a":1}\n')
 @settings(max_examples=600)
 def test_whatever_reader_is_used_the_value_is_the_strict_one(data: bytes) -> None:
     assert _outcome(facts._read, data) == _outcome(read_strictly, data)
@@ -143,3 +146,37 @@ def test_what_is_read_twice_is_the_same_envelope_and_what_is_refused_is_refused_
     good, bad = payload('{"a":1}'), payload('{"a":1.5}')
     assert decode_payload(good) is decode_payload(bytes(bytearray(good)))
     assert [_decoded(bad), _decoded(bad)] == ["gate.json", "gate.json"]
+
+
+GOOD: dict[str, Any] = {"b": {}, "d": 101, "p": "lin", "q": 1, "t": 1, "v": 1}
+FACT: dict[str, Any] = {"b": {}, "k": "toy.said", "s": ["task:1"]}
+CARRIED: dict[str, Any] = {"i": "7.1.0", "p": "lin", "t": 1, "r": "picker"}
+LONG = "x" * (limits.NAME_BYTES_MAX + 1)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"p": ""}, {"p": LONG}, {"p": 1}, {"d": True}, {"d": -1}, {"d": 100_000}, {"q": 0}, {"v": 0}, {"t": None}, {"x": 1},
+        {"b": []}, {"b": {"01": 1}}, {"b": {"100000": 1}}, {"b": {"a": 1}}, {"b": {"1": 0}}, {"b": {"1": True}}, {"f": {}}, {"f": []},
+        {"f": [FACT] * (limits.FACTS_PER_ENVELOPE_MAX + 1)}, {"f": [1]}, {"f": [{**FACT, "k": ""}]}, {"f": [{**FACT, "k": LONG}]},
+        {"f": [{**FACT, "b": []}]}, {"f": [{**FACT, "s": []}]}, {"f": [{**FACT, "s": [""]}]}, {"f": [{**FACT, "s": [1]}]},
+        {"f": [{**FACT, "s": ["a"] * (limits.SUBJECTS_PER_FACT_MAX + 1)}]}, {"f": [{**FACT, "x": 1}]}, {"f": [{**FACT, "o": "7.1"}]},
+        {"f": [{**FACT, "c": {**CARRIED, "i": "7"}}]}, {"f": [{**FACT, "c": {**CARRIED, "p": ""}}]},
+        {"f": [{**FACT, "c": {**CARRIED, "t": True}}]}, {"f": [{**FACT, "c": {**CARRIED, "x": 1}}]}, {"f": [FACT, {**FACT, "s": "a"}]},
+    ],
+)  # fmt: skip
+def test_each_limit_is_kept_by_all_three_ways_to_read(wrong: dict[str, Any]) -> None:
+    data = json.dumps({**GOOD, "f": [FACT], **wrong}).encode()
+    for read in (decode_payload, check_payload, outline_payload):
+        with pytest.raises(MalformedError) as refused:
+            read(data)
+        assert refused.value.code == "gate.payload"
+
+
+def test_an_outline_is_the_envelope_without_its_bodies() -> None:
+    data = json.dumps({**GOOD, "b": {"7": 3}, "f": [{**FACT, "o": "7.1.0"}, {**FACT, "c": CARRIED}]}).encode()
+    envelope, outline = decode_payload(data), outline_payload(data)
+    assert outline[:5] == outline_of(envelope)[:5] == (101, 1, 1, 1, {7: 3})
+    assert [(kind, list(about)) for kind, about in outline.facts] == [("toy.said", ["task:1"])] * 2
+    assert [(kind, list(about)) for kind, about in outline_of(envelope).facts] == [("toy.said", ["task:1"])] * 2

@@ -117,6 +117,7 @@ async def test_the_authority_waits_while_the_event_loop_has_more_than_it_can_do(
     authority = Heard()
     writer = Writer(store, authority, now_ms=lambda: 1, on_commit=lambda document, heads: None)
     writer.start(asyncio.get_running_loop())
+    writer.nudge()
     # The loop is busy: with us, who do not let it go on.
     assert not authority.turn.wait(0.2)
     assert await asyncio.to_thread(authority.turn.wait, 30)
