@@ -384,7 +384,7 @@ def _check_fact(value: object) -> None:
             _check_carried(value["c"])
 
 
-def _check_carried(value: object) -> None:
+def _check_carried(value: Any) -> None:
     match value:
         case {"i": str(said_id), "p": str(person), "t": int(at_ms), "r": str(role)} if len(value) == 4:
             _check_fact_id(said_id)
