@@ -157,6 +157,7 @@ class Day:
             scene.server.carry_out(
                 c.TopUp(merchant=merchant, amount_fen=money_fen, key=f"start-{merchant}"), by="platform:office"
             )
+            scene.office.paid_in[merchant] += money_fen
 
     # --- the day ----------------------------------------------------------------------------------------------------------
 

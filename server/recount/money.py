@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, func, select
 
 from server import schema as s
 from server import schema_trade as st
-from server.ledger import FEE_ACCOUNTS, available_of, held_of
+from server.ledger import FEE_ACCOUNTS, GOODS, available_of, held_of
 from server.ledger_reading import recount, statement
 from sync_core.check import Check
 
@@ -30,6 +30,7 @@ def check_money(conn: Connection) -> list[Check]:
     holds = Check(name="I4", what="captured is at most held, for each part of each order; held equals the open holds")
     holds.checked = len(conn.execute(select(s.hold.c.subject)).all())
     _check_charges(conn, holds)
+    _check_undone(conn, holds)
     _check_fees(conn, holds)
     for fault in found.faults:
         if "resolved beyond" in fault or "open holds" in fault:
@@ -81,6 +82,21 @@ def _cap_fen(tasks: Mapping[str, Row[Any]], task: str) -> int:
     own = tasks[task]
     later = [row.cap_fen for row in tasks.values() if row.wanted == own.wanted and row.attempt > own.attempt]
     return int(min(own.cap_fen, *later)) if own.recalled is not None and later else int(own.cap_fen)
+
+
+def _check_undone(conn: Connection, check: Check) -> None:
+    """Of a purchase that was taken back nothing stays with the merchant (E10)."""
+    p = s.posting.c
+    got = (
+        select(s.entry.c.piece, func.sum(p.amount_fen).label("fen"))
+        .join(s.entry, s.entry.c.id == p.entry)
+        .where(p.account == GOODS, s.entry.c.kind.in_(("post", "reverse")))
+        .group_by(s.entry.c.piece)
+        .subquery()
+    )
+    undone = select(got.c.piece, got.c.fen).join(st.piece, st.piece.c.code == got.c.piece)
+    for row in conn.execute(undone.where(st.piece.c.place == "undone")):
+        check.expect(row.fen == 0, f"piece {row.piece}: taken back, and {row.fen} fen stay posted for it")
 
 
 def _check_fees(conn: Connection, check: Check) -> None:

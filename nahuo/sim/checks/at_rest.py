@@ -8,7 +8,9 @@ from collections.abc import Iterable, Mapping
 from sqlalchemy import select
 
 from nahuo.sim.checks.carried import check_carried
+from nahuo.sim.checks.desk import check_desk
 from nahuo.sim.checks.money import check_money
+from nahuo.sim.checks.papers import check_papers
 from nahuo.sim.checks.pieces import check_pieces
 from nahuo.sim.nodes.device import DeviceNode
 from nahuo.sim.scene import Scene
@@ -31,7 +33,9 @@ def check_at_rest(scene: Scene) -> None:
     _check_recount(scene, checks)
     check_carried(scene)
     check_pieces(scene)
+    check_papers(scene)
     check_money(scene)
+    check_desk(scene)
 
 
 def _check_outboxes(scene: Scene) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import func, select
 
 from nahuo.sim.checks.money import is_stopped
+from nahuo.sim.people.physical import Garment
 from nahuo.sim.scene import Scene
 from nahuo.sim.world import Broken
 from server import schema as s
@@ -13,6 +14,7 @@ from server import schema_trade as st
 
 def check_pieces(scene: Scene) -> None:
     """The system's pieces are the world's garments: each once, each where it lies (I1, I12, REL-I1, REL-I7)."""
+    _check_codes(scene)
     papers: dict[str, str] = {}
     for device in scene.devices:
         for paper in device.papers:
@@ -65,10 +67,32 @@ def check_pieces(scene: Scene) -> None:
             raise Broken(f"REL-I4: {garment.code} was paid for, and its label never came out of {garment.device}")
         elif piece.place not in _PLACES[garment.place]:
             raise Broken(f"REL-I1: {garment.code} lies at {garment.place}, the server has it at {piece.place}")
+        _check_terminals(scene, garment)
     codes = {garment.code for garment in scene.physical.garments}
     for code in sorted(pieces):
         if code not in codes:
             raise Broken(f"REL-I1: the server knows a piece {code} that is nowhere")
+
+
+def _check_terminals(scene: Scene, garment: Garment) -> None:
+    """What a terminal shows of a piece is where it lies: an old word never moves what has left."""
+    for packer in scene.packers:
+        if garment.gone or is_stopped(scene, packer.terminal):
+            continue
+        state = packer.terminal.replica.state(f"piece:{garment.code}")
+        if state is not None and state["place"] not in _PLACES[garment.place]:
+            name = packer.terminal.name
+            raise Broken(f"REL-I1: {garment.code} lies at {garment.place}, {name} shows it at {state['place']}")
+
+
+def _check_codes(scene: Scene) -> None:
+    """Two garments under one code are told of only where two phones were at work under one number."""
+    if scene.world.seen["cloned_phone"] or scene.world.seen["restored_phone"]:
+        return
+    with scene.server.store.reading() as conn:
+        twice = conn.exec_driver_sql("SELECT subject FROM discrepancy WHERE code = 'piece_code_twice'").first()
+    if twice is not None:
+        raise Broken(f"REL-I7: two garments are said to have the code of {twice[0]}, and no phone was ever copied")
 
 
 _PLACES = {

@@ -354,4 +354,5 @@ class DeviceLink:
                 return
             for document, have in ready:
                 talk.offer(document, self._device.replica.missing(document, have))
+                self.check_acknowledged(document)
         raise Broken(f"{self.name} sends the same for ever")

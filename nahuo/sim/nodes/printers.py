@@ -41,12 +41,19 @@ class SimPrinters:
     """The printers port over a table of the replica; `print_next` is the printer itself."""
 
     def __init__(
-        self, world: World, replica: Replica, device: str, papers: list[Paper], ring: Callable[[], None]
+        self,
+        world: World,
+        replica: Replica,
+        device: str,
+        papers: list[Paper],
+        elsewhere: list[Paper],
+        ring: Callable[[], None],
     ) -> None:
         self._world = world
         self._replica = replica
         self._device = device
         self._papers = papers
+        self._elsewhere = elsewhere
         self._ring = ring
         self._no_paper_until_ms = 0
         with replica.transaction() as conn:
@@ -140,6 +147,7 @@ class SimPrinters:
             return None
         if world.chance(faults.wrong_printer):
             world.sometimes("wrong_printer")
+            self._elsewhere.append(paper)
         else:
             self._papers.append(paper)
             if world.chance(faults.printer_twice):

@@ -45,6 +45,10 @@ class DeviceProcess:
         self.folder = folder
         self.papers: list[Paper] = []
         """What came out of this device's printers, oldest first."""
+        self.elsewhere: list[Paper] = []
+        """What a colleague's printer made of its jobs: it lies in a bin."""
+        self.rewound = False
+        """Its files were put back from a copy: what was queued since is forgotten with them."""
         self.done: list[tuple[str, str]] = []
         """(document, fact id) of every action that was shown as done."""
         self.dead = False
@@ -86,7 +90,7 @@ class DeviceProcess:
         self.replica = SimReplica.open_on(self.disk, self.folder / DATABASE, MARKET_DAY)
         self.key = DeviceKey(self.folder, self.replica)
         self.link = SimLink(self._ring)
-        self.printers = SimPrinters(self.world, self.replica, self.name, self.papers, self.ring_printer)
+        self.printers = SimPrinters(self.world, self.replica, self.name, self.papers, self.elsewhere, self.ring_printer)
         self.node = Node(
             folder=self.folder,
             replica=self.replica,
@@ -133,7 +137,7 @@ class DeviceProcess:
         """The files are those of an older copy from now on."""
         self.stop()
         put_back(copy, self.folder, DATABASE, token_stays=token_stays)
-        self.may_be_behind = True
+        self.may_be_behind = self.rewound = True
         self.done.clear()
         self.world.later(MINUTE_MS, f"{self.name} boots", self._boot_again)
 

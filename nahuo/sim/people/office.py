@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final, Literal
 
@@ -37,9 +38,14 @@ def order_file(world: World, first: int, count: int) -> c.OrderFile:
             code = f"{market}_{floor}-{stall}_P{quote}_{8800 + random.randrange(4) + line * 10}#"
             quantity = random.choice((1, 1, 1, 2))
             lines.append(
-                f"SO{number:06d},{code},黑,M,{quantity},衫,b{number},王芳,13800000000,广东省 广州市 某路{number}号,,,paid"
+                f"{order_no(number)},{code},黑,M,{quantity},衫,b{number},王芳,13800000000,广东省 广州市 某路{number}号,,,paid"
             )
     return c.OrderFile(name="orders.csv", content=base64.b64encode("\n".join(lines).encode()).decode())
+
+
+def order_no(number: int) -> str:
+    """Return an order's number at its shop."""
+    return f"SO{number:06d}"
 
 
 class Office:
@@ -62,6 +68,10 @@ class Office:
         self._runner = runner
         self._packer = packer
         self._orders = 0
+        self.entered: set[tuple[str, str]] = set()
+        """(shop, number) of every order in a file that reached the server."""
+        self.paid_in: Counter[str] = Counter()
+        """{merchant: fen the bank told of}."""
         self.may_import = True
         """Nothing new is entered between a backup and its use: it would be entered again by hand."""
         self._topups = 0
@@ -102,10 +112,12 @@ class Office:
         elif self.world.random.random() < 0.1:
             self.write_off()
 
-    def give(self, command: c.Command) -> None:
-        """Leave a command and count it."""
-        if self._server.command(command, by="platform:office") is not None:
-            self.world.sometimes(f"command_{command.KIND}")
+    def give(self, command: c.Command) -> bool:
+        """Leave a command and count it; False when it did not reach the server."""
+        if self._server.command(command, by="platform:office") is None:
+            return False
+        self.world.sometimes(f"command_{command.KIND}")
+        return True
 
     def _be_hasty(self) -> None:
         """Do what makes no sense any more, or not yet: a rule refuses it and nothing changes, or it does what it says."""
@@ -136,10 +148,12 @@ class Office:
         if not self.may_import:
             return
         shop = self.world.random.choice(sorted(SHOPS))
-        file = order_file(self.world, 1 + self._orders, count)
+        numbers = range(1 + self._orders, 1 + self._orders + count)
+        file = order_file(self.world, numbers.start, count)
         self._orders += count
         for _ in range(self.world.random.choice((1, 1, 2))):
-            self.give(c.OrdersImport(shop=shop, files=[file]))
+            if self.give(c.OrdersImport(shop=shop, files=[file])):
+                self.entered |= {(shop, order_no(number)) for number in numbers}
 
     def top_up(self) -> None:
         """Money comes in, told twice by a nervous bank."""
@@ -147,8 +161,8 @@ class Office:
             return
         self._topups += 1
         command = c.TopUp(merchant=self.world.random.choice(MERCHANTS), amount_fen=20_000, key=f"bank-{self._topups}")
-        for _ in range(self.world.random.choice((1, 2))):
-            self.give(command)
+        told = [self.give(command) for _ in range(self.world.random.choice((1, 2)))]
+        self.paid_in[command.merchant] += command.amount_fen * any(told)
 
     # --- what is there to decide about --------------------------------------------------------------------------------------
 
