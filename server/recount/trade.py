@@ -108,10 +108,12 @@ def _judge_waybill(again: LogAgain, document: str, fact: PlacedFact, check: Chec
     closed = any(f.kind == "order.closed" for f in about_order)
     open_refund = bool(refunds) and not refunds[-1].body.get("withdrawn")
     check.expect(not closed and not open_refund, f"{parcel}: {fact.kind} though the terminal knew of a refund or close")
-    owners = {f.body.get("terminal") for f in about_order if f.kind == "task.assigned"} - {None}
+    owners = [
+        f.body["terminal"] for f in about_order if f.kind == "task.assigned" and f.body.get("terminal") is not None
+    ]
     check.expect(
         not owners or fact.device in owners,
-        f"{parcel}: {fact.kind} at terminal {fact.device}, though {sorted(owners)} packs it (D16)",
+        f"{parcel}: {fact.kind} at terminal {fact.device}, though {owners[-1:]} packs it (D16)",
     )
     packed = {code for f in known if f.kind == "parcel.packed" for code in f.body.get("pieces", [])}
     for code in sorted(packed):
