@@ -1,6 +1,6 @@
 """A phone on its core path, in a process of its own that may lose its power at any system call.
 
-`python -m proof.core_device FOLDER MARKS ROUNDS [SYNCHRONOUS [early]]`.
+`python -m proof.core_device FOLDER MARKS ROUNDS [SYNCHRONOUS [early|deaf]]`.
 
 The real field application over its real replica (FULL sync), spool and key files; only the socket is left out: forms go straight into the
 application, and a server of this process says and acknowledges what a hub would. After everything a person was shown as done one line is
@@ -13,9 +13,10 @@ import asyncio
 import contextlib
 import json
 import os
+import sqlite3
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,7 +32,7 @@ from clients.runtime.serve import build_app
 from clients.runtime.sign_in import hash_pin
 from clients.runtime.system import AesUnsealer, SystemClock
 from sync_core import gate
-from sync_core.errors import NahuoError, RefusedError, RetryableError
+from sync_core.errors import DiskError, NahuoError, RefusedError, RetryableError
 from sync_core.facts import Envelope, Fact, Json, encode_payload
 from sync_core.gate import Run
 from sync_core.identity import Ed25519Signer
@@ -275,10 +276,24 @@ class EarlyMarks(Marks):
         super().__call__(facts=[f"{NUMBER}.{seq}.0"], subjects=[subject])
 
 
+def swallow_errors_of_commits() -> None:
+    """A planted fault: what the disk says of a commit is heard by nobody, and the action counts as done."""
+    real = Replica.transaction
+
+    @contextlib.contextmanager
+    def deaf(self: Replica) -> Iterator[sqlite3.Connection]:
+        with contextlib.suppress(DiskError), real(self) as conn:
+            yield conn
+
+    Replica.transaction = deaf  # type: ignore[method-assign]
+
+
 def main(argv: list[str]) -> int:
     """Run; a fault that stops the phone is told in a plain sentence, as the program itself does."""
     folder = Path(argv[0])
     marks = EarlyMarks(Path(argv[1])) if "early" in argv[3:] else Marks(Path(argv[1]))
+    if "deaf" in argv[4:]:
+        swallow_errors_of_commits()
     marks(started=True)
     try:
         refused = asyncio.run(

@@ -1,6 +1,6 @@
 """A server on its core path, in a process of its own that may lose its power at any system call.
 
-`python -m proof.core_server FOLDER MARKS ROUNDS [SYNCHRONOUS [early]]`.
+`python -m proof.core_server FOLDER MARKS ROUNDS [SYNCHRONOUS [early|deaf]]`.
 
 The real store (FULL sync), writer thread, hub commit, authority and commands; only sockets are left out: devices of this process hand
 their signed updates to the writer as a connection does. A line is written to MARKS when a device would be told "committed" and when a page
@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import select
+from sqlalchemy import Connection, select
+from sqlalchemy.exc import OperationalError
 
 from proof.core_device import CHECKPOINT_PAGES, Marks
 from server import commands as c
@@ -27,6 +29,7 @@ from server.authority import Authority
 from server.commands import outcome, submit
 from server.installation import open_server
 from server.running import wall_clock_ms
+from server.store import Store
 from server.writer import Writer
 from sync_core import gate
 from sync_core.errors import NahuoError, RetryableError
@@ -219,10 +222,24 @@ async def _round(post: Post, n: int, device: int) -> None:
         await post.say(device, task.document, fact)
 
 
+def swallow_errors_of_commits() -> None:
+    """A planted fault: what the disk says of a commit is heard by nobody, and the update is acknowledged."""
+    real = Store.transaction
+
+    @contextlib.contextmanager
+    def deaf(self: Store) -> Iterator[Connection]:
+        with contextlib.suppress(OperationalError), real(self) as conn:
+            yield conn
+
+    Store.transaction = deaf  # type: ignore[method-assign]
+
+
 def main(argv: list[str]) -> int:
     """Run; a fault that stops the server is told in a plain sentence."""
     folder, marks = Path(argv[0]), Marks(Path(argv[1]))
     folder.mkdir(parents=True, exist_ok=True)
+    if "deaf" in argv[4:]:
+        swallow_errors_of_commits()
     marks(started=True)
     try:
         synchronous = argv[3] if len(argv) > 3 else "FULL"

@@ -3,7 +3,8 @@
 strace lets the system call itself fail (EIO, ENOSPC) in the very processes of the power-cut proof: a phone (proof/core_device.py) and
 a server (proof/core_server.py). While the fault is on, whatever is refused must be refused in plain words and the process may stop only
 with a plain sentence; nothing a person or a device was told may be gone. Then the fault is over: the same folder is opened, searched and
-recounted as after a power cut, and the process works on it to its end with no hand that mends.
+recounted as after a power cut, and the process works on it to its end with no hand that mends. Processes with a bug planted (an answer
+before the commit; an error of the disk that nobody hears) show that the proof finds loss.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -32,6 +33,14 @@ FOR_EVER_EVERY: Final = {"device": 1, "server": 10}
 """FULL: every so many-th of those also fails for ever after. SHORT: they fail once and for ever by turns."""
 SECONDS_MAX: Final = 90
 WORKERS: Final = 2
+PLANTS: Final = (
+    ("device", "early", "shown before the commit", "after", False),
+    ("device", "deaf", "an error of the commit is swallowed", "before", False),
+    ("server", "early", "acknowledged before the commit", "after", True),
+    ("server", "deaf", "an error of the commit is swallowed", "before", False),
+)
+"""(program, its option, what is wrong, whether the sync behind or ahead of an answer fails, for ever: the server tries again)."""
+PLANTED_TRIES: Final = 3
 LOOKS: Final[dict[str, Callable[..., list[str]]]] = {"device": faults_of_device, "server": faults_of_server}
 
 
@@ -87,7 +96,28 @@ def prove(size: Size, folder: Path) -> Part:
         part.add(f"{word}: told as done and lost, or damaged", f"{lost}", drawn, goal="0", holds=lost == 0)
         took = {way: sum(one.took == way for one in mine) for way in ("went on", "refused", "stopped")}
         part.add(f"{word}: how it took it", ", ".join(f"{way} {count}" for way, count in took.items()), drawn)
+    _plants(part, folder)
     return part
+
+
+def _plants(part: Part, folder: Path) -> None:
+    """Show once that loss is found."""
+    rows = ["| Planted | Found by |", "|---|---|"]
+    for word, plant, name, side, for_ever in PLANTS:
+        room = folder / f"planted-{word}-{plant}"
+        chosen = calls_beside_answers(word, room / "trace", plant, side=side)[:PLANTED_TRIES]
+        faults = [Fault(word=word, call="fdatasync", error="EIO", k=k, for_ever=for_ever) for k in chosen]
+        told = [try_fault(fault, room / str(n), "FULL", plant) for n, fault in enumerate(faults)]
+        lost = sum("lost:" in fault for one in told for fault in one.faults)
+        rows.append(f"| {word}: {name} | {lost} losses in {len(told)} runs |")
+        part.add(
+            f"planted, {word}: {name}",
+            f"{lost} losses found",
+            f"{len(told)} failing syncs",
+            goal="some",
+            holds=lost > 0,
+        )
+    part.table = "\n".join(rows)
 
 
 def choose(word: str, counts: Mapping[str, int], size: Size) -> list[Fault]:
@@ -113,6 +143,27 @@ def count_calls(word: str, folder: Path) -> dict[str, int]:
     _run(word, folder, inject="", trace=folder / "trace")
     lines = (folder / "trace").read_text()
     return {call: len(re.findall(rf"^\d+ +{call}\(", lines, re.MULTILINE)) for call in CALLS}
+
+
+def calls_beside_answers(word: str, folder: Path, plant: str, *, side: str) -> list[int]:
+    """Return which sync of its thread comes just before, or just after, each answer that a planted run gives (strace counts by thread)."""
+    _run(word, folder, "FULL", plant, inject="", trace=folder / "trace", calls=("fdatasync", "write"))
+    syncs: dict[str, int] = {}
+    last = 0
+    found: list[int] = []
+    answered = False
+    for line in (folder / "trace").read_text().splitlines():
+        thread, _, call = line.partition(" ")
+        if re.match(r" *fdatasync\(", call):
+            syncs[thread] = last = syncs.get(thread, 0) + 1
+            if answered and side == "after":
+                found.append(last)
+            answered = False
+        elif re.search(r'write\(\d+, "\{\\"(facts|acked)', call):
+            answered = True
+            if side == "before":
+                found.append(last)
+    return list(dict.fromkeys(k for k in found if k))
 
 
 def try_fault(fault: Fault, folder: Path, *options: str) -> Told:
@@ -163,7 +214,9 @@ def _marks(folder: Path) -> list[Mark]:
     return [json.loads(line) for line in lines if line.endswith("}")]
 
 
-def _run(word: str, folder: Path, *options: str, inject: str, trace: Path | None = None) -> tuple[str, str]:
+def _run(
+    word: str, folder: Path, *options: str, inject: str, trace: Path | None = None, calls: Sequence[str] = CALLS
+) -> tuple[str, str]:
     """Return the exit status (or "hung") and what was said."""
     folder.mkdir(parents=True, exist_ok=True)
     command: list[Any] = [
@@ -176,7 +229,7 @@ def _run(word: str, folder: Path, *options: str, inject: str, trace: Path | None
         *options,
     ]
     if inject or trace:
-        how = ["-f", "--seccomp-bpf", "-qq", "-s", "0", "-e", f"trace={','.join(CALLS)}", "-e", "signal=none"]
+        how = ["-f", "--seccomp-bpf", "-qq", "-s", "12", "-e", f"trace={','.join(calls)}", "-e", "signal=none"]
         command = ["strace", *how, *(["-e", inject] if inject else []), "-o", trace or "/dev/null", *command]
     try:
         done = subprocess.run(
