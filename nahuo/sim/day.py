@@ -154,10 +154,9 @@ class Day:
         other.close()
         for merchant in MERCHANTS:
             money_fen = world.random.choice((4_000, 9_000) if storm.dry_wallet else (15_000, 40_000, 100_000))
-            scene.server.carry_out(
-                c.TopUp(merchant=merchant, amount_fen=money_fen, key=f"start-{merchant}"), by="platform:office"
-            )
-            scene.office.paid_in[merchant] += money_fen
+            start = c.TopUp(merchant=merchant, amount_fen=money_fen, key=f"start-{merchant}")
+            scene.server.carry_out(start, by="platform:office")
+            scene.office.paid_in[merchant, start.key] = money_fen
 
     # --- the day ----------------------------------------------------------------------------------------------------------
 

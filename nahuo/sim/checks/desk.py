@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from nahuo.sim.scene import Scene
 from nahuo.sim.world import Broken
 
@@ -29,9 +31,11 @@ def check_desk(scene: Scene) -> None:
             raise Broken(f"R4: the order {order_no!r} of {shop} is taken, and no file held it")
     if missing := office.entered - set(taken):
         raise Broken(f"R4: the order {min(missing)[1]} stood in a file and was never taken")
-    for merchant, told_fen in sorted(office.paid_in.items()):
-        if paid_in.get(merchant, 0) != told_fen:
-            raise Broken(f"R20: {merchant} paid {told_fen} fen in, {paid_in.get(merchant, 0)} are booked")
+    told_fen: Counter[str] = Counter()
+    for (merchant, _), amount_fen in office.paid_in.items():
+        told_fen[merchant] += amount_fen
+    if told_fen != Counter(paid_in):
+        raise Broken(f"R20: {dict(told_fen)} fen were paid in, {paid_in} are booked")
     if left_open is not None:
         raise Broken(f"D4: {left_open[1]} serves {left_open[2]}, and {left_open[0]} is still out for it")
     if untold is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final, Literal
 
@@ -70,8 +69,8 @@ class Office:
         self._orders = 0
         self.entered: set[tuple[str, str]] = set()
         """(shop, number) of every order in a file that reached the server."""
-        self.paid_in: Counter[str] = Counter()
-        """{merchant: fen the bank told of}."""
+        self.paid_in: dict[tuple[str, str], int] = {}
+        """{(merchant, bank reference): fen the bank told of}."""
         self.may_import = True
         """Nothing new is entered between a backup and its use: it would be entered again by hand."""
         self._topups = 0
@@ -116,6 +115,8 @@ class Office:
         """Leave a command and count it; False when it did not reach the server."""
         if self._server.command(command, by="platform:office") is None:
             return False
+        if isinstance(command, c.TopUp):
+            self.paid_in[command.merchant, command.key] = command.amount_fen
         self.world.sometimes(f"command_{command.KIND}")
         return True
 
@@ -161,8 +162,8 @@ class Office:
             return
         self._topups += 1
         command = c.TopUp(merchant=self.world.random.choice(MERCHANTS), amount_fen=20_000, key=f"bank-{self._topups}")
-        told = [self.give(command) for _ in range(self.world.random.choice((1, 2)))]
-        self.paid_in[command.merchant] += command.amount_fen * any(told)
+        for _ in range(self.world.random.choice((1, 2))):
+            self.give(command)
 
     # --- what is there to decide about --------------------------------------------------------------------------------------
 

@@ -261,3 +261,12 @@ def test_a_new_quote_the_wallet_cannot_cover_changes_nothing(day: Day, phone: De
     assert day.money() == before
     assert day.wanted(TASK).status == "bounced"
     assert not day.all(st.task, st.task.c.id == f"{TASK}.2")
+
+
+def test_i4_money_posted_for_a_purchase_that_was_taken_back_is_a_fault(day: Day, phone: Device) -> None:
+    code = phone.buy(TASK, 6400)
+    with day.store.transaction() as conn:
+        conn.execute(update(st.piece).where(st.piece.c.code == code).values(place="undone", outcome="undone"))
+    with day.store.reading() as conn:
+        faults = [fault for check in check_money(conn) for fault in check.faults]
+    assert f"piece {code}: taken back, and 6400 fen stay posted for it" in faults

@@ -9,8 +9,10 @@ import pytest
 
 from server import commands as c
 from server import schema_trade as st
+from server.recount import recount_server
 from tests.unit.server.day import Day, Device, open_day
 from trade import kinds
+from trade.projections import MARKET_DAY
 
 CODE = "国大_3F-315_P65_8821#"
 EXAMPLES = Path(__file__).parents[3] / "examples"
@@ -206,3 +208,24 @@ def test_e18_shipping_twice_captures_the_fees_once(day: Day) -> None:
         wall.say(day.warehouse(), kinds.ParcelShipped(waybill_no=number, pieces=[code]).about(*about))
     assert day.money() == (100_000 - 6500 - 100 - 350, 0)
     assert len(day.state(day.warehouse(), "parcel:P1001")["shipped"]) == 2
+
+
+@pytest.mark.parametrize("owner_packs", [True, False])
+def test_i3_d16_a_waybill_at_another_terminal_than_the_orders_is_a_fault(day: Day, owner_packs: bool) -> None:
+    walls = {wall.number: wall for wall in (day.enrol("warehouse", "wu"), day.enrol("warehouse", "li"))}
+    phone = day.enrol("picker", "ann")
+    day.orders(f"A1|{CODE}|2")
+    day.do(c.RoutesAssign())
+    owner = day.order("O1001").terminal
+    wall = walls.pop(owner) if owner_packs else next(one for number, one in walls.items() if number != owner)
+    codes = [phone.buy(task, 6500) for task in ("T1001-1", "T1001-2")]
+    for code in codes:
+        wall.say(day.warehouse(), kinds.ScannedIn().about(f"piece:{code}"))
+    number = day.parcel("P1001").waybill_no
+    about = ("parcel:P1001", "order:O1001", *(f"piece:{code}" for code in codes))
+    packed = kinds.ParcelPacked(waybill_no=number, pieces=codes).about(*about)
+    wall.say(day.warehouse(), packed, kinds.WaybillPrinted(waybill_no=number, copy_no=1).about("parcel:P1001"))
+    checks, _ = recount_server(day.server, MARKET_DAY)
+    faults = [fault for check in checks for fault in check.faults]
+    wrong = f"parcel:P1001: waybill.printed at terminal {wall.number}, though [{owner}] packs it (D16)"
+    assert faults == ([] if owner_packs else [wrong])
