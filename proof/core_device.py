@@ -285,7 +285,7 @@ def swallow_errors_of_commits() -> None:
         with contextlib.suppress(DiskError), real(self) as conn:
             yield conn
 
-    Replica.transaction = deaf  # type: ignore[method-assign]
+    Replica.transaction = deaf  # type: ignore[method-assign, assignment]
 
 
 def main(argv: list[str]) -> int:

@@ -33,7 +33,12 @@ SHORT_SEEDS: Final = 20
 FULL_SEEDS: Final = 1_000
 HARMLESS_SEEDS: Final = {Size.SHORT: 2, Size.FULL: 100}
 WORKERS: Final = 2
+SHARE_MAX: Final = 6
+"""Plants that a worker takes at once: few enough that both end at about the same time."""
 BY_NAME: Final = {plant.name: plant for plant in (*PLANTS, *HARMLESS)}
+
+Job = tuple[str, Sequence[int]]
+"""A plant, and the seeds to try in their order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,9 +65,8 @@ def prove(size: Size, folder: Path) -> Part:  # noqa: ARG001 - each seed makes i
     )
     kept = read_kept()
     chosen = choose(kept) if size is Size.SHORT else list(PLANTS)
-    jobs = {plant.name: _seeds(plant, kept, size) for plant in chosen}
     with multiprocessing.get_context("spawn").Pool(min(WORKERS, os.cpu_count() or 1)) as pool:
-        found = [one for share in pool.imap(find_share, _shares(jobs, kept)) for one in share]
+        found = [one for share in pool.imap(find_share, _shares(chosen, kept, size)) for one in share]
     results = {one.name: one for one in found}
     _tell_plants(part, [results[plant.name] for plant in chosen], size)
     _tell_harmless(part, [results[plant.name] for plant in HARMLESS if plant.name in results])
@@ -105,7 +109,7 @@ def _tell_harmless(part: Part, results: Sequence[Found]) -> None:
 # --- finding ----------------------------------------------------------------------------------------------------------------
 
 
-def find_share(jobs: Sequence[tuple[str, Sequence[int]]]) -> list[Found]:
+def find_share(jobs: Sequence[Job]) -> list[Found]:
     """Run several plants in this process, one after the other."""
     return [find(BY_NAME[name], seeds) for name, seeds in jobs]
 
@@ -152,21 +156,19 @@ def _is_found(plant: Plant, kept: Mapping[str, Found]) -> bool:
     return plant.name in kept and kept[plant.name].seed > 0
 
 
-def _seeds(plant: Plant, kept: Mapping[str, Found], size: Size) -> list[int]:
+def _shares(chosen: Sequence[Plant], kept: Mapping[str, Found], size: Size) -> list[list[Job]]:
+    """Cut the work up; plants whose known seed is the same stay together, so that the right code runs it once."""
+    shares: list[list[Job]] = []
     if size is Size.FULL:
-        return list(range(1, FULL_SEEDS + 1))
-    last = kept[plant.name].seed
-    return [last, *(seed for seed in range(1, SHORT_SEEDS + 1) if seed != last)]
-
-
-def _shares(jobs: Mapping[str, Sequence[int]], kept: Mapping[str, Found]) -> list[list[tuple[str, Sequence[int]]]]:
-    """Cut the work up; plants that begin with one seed stay together, so that the right code runs it once."""
-    by_seed: dict[int, list[tuple[str, Sequence[int]]]] = {}
-    for name, seeds in jobs.items():
-        by_seed.setdefault(kept[name].seed if len(seeds) <= SHORT_SEEDS + 1 else len(by_seed), []).append((name, seeds))
-    size = Size.FULL if any(len(seeds) > SHORT_SEEDS + 1 for seeds in jobs.values()) else Size.SHORT
-    harmless = [(plant.name, range(1, HARMLESS_SEEDS[size] + 1)) for plant in HARMLESS]
-    return [*sorted(by_seed.values(), key=len, reverse=True), *([job] for job in harmless)]
+        shares = [[(plant.name, range(1, FULL_SEEDS + 1))] for plant in chosen]
+    else:
+        by_seed: dict[int, list[Job]] = {}
+        for plant in chosen:
+            last = kept[plant.name].seed
+            by_seed.setdefault(last, []).append((plant.name, list(dict.fromkeys([last, *range(1, SHORT_SEEDS + 1)]))))
+        shares = [share[n : n + SHARE_MAX] for share in by_seed.values() for n in range(0, len(share), SHARE_MAX)]
+    shares += [[(plant.name, range(1, HARMLESS_SEEDS[size] + 1))] for plant in HARMLESS]
+    return sorted(shares, key=len, reverse=True)
 
 
 # --- the page ---------------------------------------------------------------------------------------------------------------
