@@ -151,6 +151,10 @@ def _lost_on_server(conn: sqlite3.Connection, marks: Sequence[Mark]) -> list[str
         (row[0], row[1]): row[2]
         for row in conn.execute("SELECT document, device, max(seq) FROM envelope GROUP BY 1, 2")
     }
+    held = {
+        (row[0], row[1], row[2]): bytes(row[3]).hex()
+        for row in conn.execute("SELECT document, device, seq, digest FROM envelope")
+    }
     if {key: seq for key, seq in heads.items() if seq} != last:
         found.append("half a transaction: heads and log differ")
     for mark in marks:
@@ -158,6 +162,8 @@ def _lost_on_server(conn: sqlite3.Connection, marks: Sequence[Mark]) -> list[str
             document, device, seq = mark["acked"]
             if heads.get((document, device), 0) < seq:
                 found.append(f"lost: {document} {device}.{seq} was acknowledged")
+            elif held.get((document, device, seq)) != mark["digest"]:
+                found.append(f"lost: {document} {device}.{seq} was acknowledged, and another stands in its place")
         if "command" in mark:
             outcome = told.get(mark["command"])
             if outcome is None or bool(json.loads(outcome).get("ok")) != mark["ok"]:

@@ -122,15 +122,16 @@ class Post:
                 self.refused.append(f"{type(error).__name__}: {error}")
                 continue
             submission = self._submission(device, document, head, facts)
+            digest = gate.digest_of(submission.runs[0].stored[0]).hex()
             if self.acks_early:
-                self.marks(acked=[document, device, head.seq + 1])
+                self.marks(acked=[document, device, head.seq + 1], digest=digest)
             try:
                 told = await self._writer.submit(submission)
             except OSError as error:
                 self.refused.append(f"1013: {error}")
                 continue
             if told.applied:
-                self.marks(acked=[document, device, head.seq + 1])
+                self.marks(acked=[document, device, head.seq + 1], digest=digest)
                 return
             self.refused.append(str(told.refusal))
         raise RetryableError(f"an update was never committed: {self.refused[-1]}")

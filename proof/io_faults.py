@@ -105,7 +105,7 @@ def _plants(part: Part, folder: Path) -> None:
     rows = ["| Planted | Found by |", "|---|---|"]
     for word, plant, name, side, for_ever in PLANTS:
         room = folder / f"planted-{word}-{plant}"
-        chosen = calls_beside_answers(word, room / "trace", plant, side=side)[:PLANTED_TRIES]
+        chosen = syncs_beside_answers(word, room / "trace", plant, side=side)[:PLANTED_TRIES]
         faults = [Fault(word=word, call="fdatasync", error="EIO", k=k, for_ever=for_ever) for k in chosen]
         told = [try_fault(fault, room / str(n), "FULL", plant) for n, fault in enumerate(faults)]
         lost = sum("lost:" in fault for one in told for fault in one.faults)
@@ -145,25 +145,29 @@ def count_calls(word: str, folder: Path) -> dict[str, int]:
     return {call: len(re.findall(rf"^\d+ +{call}\(", lines, re.MULTILINE)) for call in CALLS}
 
 
-def calls_beside_answers(word: str, folder: Path, plant: str, *, side: str) -> list[int]:
-    """Return which sync of its thread comes just before, or just after, each answer that a planted run gives (strace counts by thread)."""
+def syncs_beside_answers(word: str, folder: Path, plant: str, *, side: str) -> list[int]:
+    """Return which syncs of their threads come just before, or just after, the answers that a planted run gives, the nearest first.
+
+    strace counts by thread. On a server another thread may sync between the commit and its answer, so of those before three are told.
+    """
     _run(word, folder, "FULL", plant, inject="", trace=folder / "trace", calls=("fdatasync", "write"))
-    syncs: dict[str, int] = {}
-    last = 0
+    by_thread: dict[str, int] = {}
+    syncs: list[int] = []
     found: list[int] = []
     answered = False
     for line in (folder / "trace").read_text().splitlines():
         thread, _, call = line.partition(" ")
         if re.match(r" *fdatasync\(", call):
-            syncs[thread] = last = syncs.get(thread, 0) + 1
+            by_thread[thread] = by_thread.get(thread, 0) + 1
+            syncs.append(by_thread[thread])
             if answered and side == "after":
-                found.append(last)
+                found.append(syncs[-1])
             answered = False
         elif re.search(r'write\(\d+, "\{\\"(facts|acked)', call):
             answered = True
             if side == "before":
-                found.append(last)
-    return list(dict.fromkeys(k for k in found if k))
+                found += reversed(syncs[-3:])
+    return list(dict.fromkeys(found))
 
 
 def try_fault(fault: Fault, folder: Path, *options: str) -> Told:
