@@ -144,6 +144,8 @@ class Day:
         scene.runners = [Runner(world, scene.device("phone-3"), scene.physical)]
         terminals = [device for device in scene.devices if device.role == "warehouse"]
         scene.packers = [Packer(world, terminal, scene.physical, scene.devices) for terminal in terminals]
+        for packer in scene.packers:
+            packer.colleagues = scene.packers
         scene.office = Office(
             world, scene.server, scene.physical, pickers=phones, runner=scene.device("phone-3"), packer=scene.packers[0]
         )

@@ -233,7 +233,11 @@ def a_restored_server_gives_waybills_again(patch: Patch) -> None:
 @RESTORE.plant
 def a_restored_server_takes_nothing_back(patch: Patch) -> None:
     """What the lost server had decided is decided anew."""
-    patch.leave_out(authority, "take_back")
+
+    def said_by_the_lost(b: Any, _document: str, fact: Any) -> bool:
+        return bool(fact.writer != b.server.number and fact.device == fact.writer)
+
+    patch.leave_out(authority, "take_back", when=said_by_the_lost)
 
 
 def _no(*_: Any, **__: Any) -> bool:

@@ -90,6 +90,11 @@ def _check_waybills(again: LogAgain) -> Check:
         for document, fact in again.said(kind):
             if document_kind(document) == "warehouse":
                 _judge_waybill(again, document, fact, check)
+    named: dict[str, set[str]] = defaultdict(set)
+    for _, fact in again.said("waybill.obtained"):
+        named[str(fact.body.get("waybill_no"))].add(fact.subjects[0])
+    for number, parcels in sorted(named.items()):
+        check.expect(len(parcels) == 1, f"waybill {number} was given to {sorted(parcels)} (D17)")
     return check
 
 

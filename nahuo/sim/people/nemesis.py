@@ -12,6 +12,8 @@ from server import commands as c
 
 CLOCKS = ("forth", "back", "1970", "summer", "frozen")
 
+DESK_TURNS = 4
+
 
 class Nemesis:
     """Draws a misfortune a turn."""
@@ -110,6 +112,11 @@ class Nemesis:
         if scene.server.restore():
             self._once.add("server")
             scene.office.may_import = True
+            # Until devices find the new machine, the desks are at work on what the copy remembers.
+            random = self._world.random
+            scene.server.cut_off(random.randrange(10 * MINUTE_MS, 2 * HOUR_MS))
+            for _ in range(DESK_TURNS):
+                self._world.later(random.randrange(MINUTE_MS, HOUR_MS), "office after restore", scene.office.turn)
 
     # --- the platform's own hand ------------------------------------------------------------------------------------------
 

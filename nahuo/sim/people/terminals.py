@@ -11,7 +11,7 @@ from clients.warehouse.wall import current_document, read_order
 from nahuo.sim.nodes.device import DeviceNode
 from nahuo.sim.nodes.ports import ask
 from nahuo.sim.people.physical import Garment, Physical
-from nahuo.sim.world import Broken, World
+from nahuo.sim.world import MINUTE_MS, Broken, World
 from sync_core.errors import NahuoError
 
 
@@ -24,6 +24,8 @@ class Packer:
         self._physical = physical
         self._phones = phones
         self.refused: list[str] = []
+        self.colleagues: list[Packer] = []
+        """Who else stands at a terminal: bags of their orders are carried over."""
         self.returns_expected: list[str] = []
         """Courier numbers of parcels that buyers sent back and that lie at the door."""
 
@@ -106,6 +108,20 @@ class Packer:
             if garment.place == "door":
                 garment.place = "house"
                 self._note_first_scan(garment)
+            if outcome.word == "carry":
+                self._carry_over(garment, outcome.answer["terminal"])
+
+    def _carry_over(self, garment: Garment, terminal: int) -> None:
+        """It lies at the wrong terminal: somebody carries it over, often sooner than the word of its scan gets there (D16)."""
+        for colleague in self.colleagues:
+            if colleague is not self and not colleague.terminal.dead and colleague.terminal.node.number == terminal:
+                wait_ms = self.world.random.randrange(5_000, 5 * MINUTE_MS)
+                self.world.later(wait_ms, f"{colleague.terminal.name} gets a bag", lambda: colleague.take_over(garment))
+
+    def take_over(self, garment: Garment) -> None:
+        """Scan a bag that a colleague brought."""
+        if garment.place == "house" and not garment.gone and not self.terminal.dead:
+            self._scan(self._label_text(garment), garment)
 
     def _check_packed(self, answer: Any) -> None:
         """Raise when a waybill was printed for a parcel that lacks a living piece, as far as this terminal knows (I3)."""
