@@ -113,10 +113,11 @@ class Packer:
 
     def _carry_over(self, garment: Garment, terminal: int) -> None:
         """It lies at the wrong terminal: somebody carries it over, often sooner than the word of its scan gets there (D16)."""
-        for colleague in self.colleagues:
-            if colleague is not self and not colleague.terminal.dead and colleague.terminal.node.number == terminal:
-                wait_ms = self.world.random.randrange(5_000, 5 * MINUTE_MS)
-                self.world.later(wait_ms, f"{colleague.terminal.name} gets a bag", lambda: colleague.take_over(garment))
+        there = [packer for packer in self.colleagues if packer is not self and not packer.terminal.dead]
+        owner = next((packer for packer in there if packer.terminal.node.number == terminal), None)
+        if owner is not None:
+            wait_ms = self.world.random.randrange(5_000, 5 * MINUTE_MS)
+            self.world.later(wait_ms, f"{owner.terminal.name} gets a bag", lambda: owner.take_over(garment))
 
     def take_over(self, garment: Garment) -> None:
         """Scan a bag that a colleague brought."""
