@@ -8,20 +8,22 @@ from typing import Any
 from clients.warehouse import wall
 from proof.plants.patching import Layer, Patch
 from server.authority import purchases
-from trade import conflicts, projections, tasks
+from trade import conflicts, projections
 
 TRADE = Layer("trade rules")
 
 
 @TRADE.plant
 def the_last_purchase_keeps(patch: Patch) -> None:
-    """Of two purchases the one that came in last keeps the want."""
+    """Of two purchases the one that came in last keeps the want: the verdict about the first is not asked for."""
 
-    def reverse(ranked: Any, *_: Any) -> Any:
-        return tuple(reversed(ranked)) if len(ranked) > 1 else None
+    def judge(want: Any, fact: str) -> Any:
+        if want.keeper not in (None, fact):
+            patch.reached()
+            want = replace(want, keeper=None, purchases=tuple(one for one in want.purchases if one.fact == fact))
+        return real(want, fact)
 
-    for module in (conflicts, tasks):
-        patch.alter(module, "rank_purchases", reverse)
+    real = patch.set(purchases, "judge_purchase", judge)
 
 
 @TRADE.plant
