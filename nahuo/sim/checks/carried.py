@@ -14,13 +14,22 @@ from trade.carry import carry_targets, document_kind
 
 
 def check_carried(scene: Scene) -> None:
-    """Every fact that was decided stands, under its own id, in each document that needed it and spoke of its subject before."""
+    """Every fact that was decided stands, under its own id, in each document that needed it and spoke of its subject before; and what was
+    decided about a purchase was said: rows alone reach nobody."""
     with scene.server.store.reading() as conn:
         missing = conn.exec_driver_sql(_NOT_IN_THE_OTHER).all()
+        unsaid = conn.exec_driver_sql(_NOT_SAID).first()
+    if unsaid is not None:
+        raise Broken(f"I15: the verdict about {unsaid[0]} of {unsaid[1]} stands in the rows and was never said")
     for row in missing:
         if document_kind(row.other) in carry_targets(row.kind):
             raise Broken(f"carry: {row.kind} {row.id} of {row.document} never came to {row.other}")
 
+
+_NOT_SAID: Final = """
+SELECT v.fact, v.document FROM verdict v WHERE v.rule = 'verdict.purchase' AND NOT EXISTS (
+ SELECT 1 FROM fact f WHERE f.kind = v.rule AND f.void IS NULL AND json_extract(f.body, '$.fact') = v.fact)
+"""
 
 # Ids are unique within a document only, so a copy is told by id, kind and subjects. A document that was closed when the fact was
 # decided takes no copy; its successor (the same name with another number) does. One that spoke of the subject only later got its
