@@ -86,6 +86,7 @@ def prove(size: Size, folder: Path) -> Part:
     chosen = [fault for word in LOOKS for fault in choose(word, counts[word], size)]
     with multiprocessing.get_context("spawn").Pool(WORKERS) as pool:
         told = pool.starmap(try_fault, [(fault, folder / f"fault-{n}") for n, fault in enumerate(chosen)], chunksize=1)
+        planted = [_try_plant(pool, folder, *plant) for plant in PLANTS]
     part.faults = [f"{one.fault}: {fault}" for one in told for fault in one.faults]
     for word in LOOKS:
         mine = [one for one in told if one.fault.word == word]
@@ -96,28 +97,25 @@ def prove(size: Size, folder: Path) -> Part:
         part.add(f"{word}: told as done and lost, or damaged", f"{lost}", drawn, goal="0", holds=lost == 0)
         took = {way: sum(one.took == way for one in mine) for way in ("went on", "refused", "stopped")}
         part.add(f"{word}: how it took it", ", ".join(f"{way} {count}" for way, count in took.items()), drawn)
-    _plants(part, folder)
+    rows = ["| Planted | Found by |", "|---|---|"]
+    for name, runs, lost in planted:
+        rows.append(f"| {name} | {lost} losses in {runs} runs |")
+        part.add(f"planted, {name}", f"{lost} losses found", f"{runs} failing syncs", goal="some", holds=lost > 0)
+    part.table = "\n".join(rows)
     return part
 
 
-def _plants(part: Part, folder: Path) -> None:
-    """Show once that loss is found."""
-    rows = ["| Planted | Found by |", "|---|---|"]
-    for word, plant, name, side, for_ever in PLANTS:
-        room = folder / f"planted-{word}-{plant}"
-        chosen = syncs_beside_answers(word, room / "trace", plant, side=side)[:PLANTED_TRIES]
-        faults = [Fault(word=word, call="fdatasync", error="EIO", k=k, for_ever=for_ever) for k in chosen]
-        told = [try_fault(fault, room / str(n), "FULL", plant) for n, fault in enumerate(faults)]
-        lost = sum("lost:" in fault for one in told for fault in one.faults)
-        rows.append(f"| {word}: {name} | {lost} losses in {len(told)} runs |")
-        part.add(
-            f"planted, {word}: {name}",
-            f"{lost} losses found",
-            f"{len(told)} failing syncs",
-            goal="some",
-            holds=lost > 0,
-        )
-    part.table = "\n".join(rows)
+def _try_plant(
+    pool: Any, folder: Path, word: str, plant: str, name: str, side: str, for_ever: bool
+) -> tuple[str, int, int]:
+    """Return (what is wrong, runs, losses found) of a process with a bug planted whose disk fails beside an answer."""
+    room = folder / f"planted-{word}-{plant}"
+    syncs = syncs_beside_answers(word, room / "trace", plant, side=side)[:PLANTED_TRIES]
+    faults = [Fault(word=word, call="fdatasync", error="EIO", k=k, for_ever=for_ever) for k in syncs]
+    told = pool.starmap(
+        try_fault, [(fault, room / str(n), "FULL", plant) for n, fault in enumerate(faults)], chunksize=1
+    )
+    return f"{word}: {name}", len(told), sum("lost:" in fault for one in told for fault in one.faults)
 
 
 def choose(word: str, counts: Mapping[str, int], size: Size) -> list[Fault]:
