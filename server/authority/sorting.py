@@ -256,7 +256,11 @@ def _pay_resale(b: Batch, piece: Row[Any], wanted: Row[Any], order: Row[Any], fa
             en=f"Stock piece {piece.code} resold: principal back",
         )
         b.rescreen.add(piece.owner)
-    b.set(st.piece, piece.code, owner=order.merchant, charged_fen=price_fen, credited=0, outcome="keeps")
+    # Whatever the platform bore of its price before, this buyer paid: only what his hold did not cover is still borne.
+    borne_fen = piece.price_fen - price_fen
+    b.set(
+        st.piece, piece.code, owner=order.merchant, charged_fen=price_fen, excess_fen=borne_fen, credited=0, outcome="keeps"
+    )  # fmt: skip
 
 
 def _check_stop(b: Batch, document: str, fact: PlacedFact, order: Row[Any]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from clients.runtime.web import Question
 from clients.warehouse import returns_desk, scans
 from clients.warehouse.receivers import fetch_keys
-from clients.warehouse.wall import current_document, read_order
+from clients.warehouse.wall import current_document, read_order, stock_task_for
 from nahuo.sim.nodes.device import DeviceNode
 from nahuo.sim.nodes.ports import ask
 from nahuo.sim.people.physical import Garment, Physical
@@ -71,6 +71,8 @@ class Packer:
         for garment in list(self._physical.at("desk")):
             if not self.terminal.dead and self._is_pending(garment.code):
                 self._end_pending(garment)
+            elif not self.terminal.dead and stock_task_for(self.terminal.node, garment.code) is not None:
+                self._draw(garment)
 
     def fetch_keys(self) -> None:
         """Fetch receivers' keys ahead while there is a network."""
@@ -249,6 +251,13 @@ class Packer:
             )
             if outcome is not None:
                 self.world.sometimes(f"inspected_{outcome.word}")
+
+    def _draw(self, garment: Garment) -> None:
+        """What came back and was fit serves whoever waits for one like it (R34)."""
+        outcome = self._do(lambda node: scans.scan(node, garment.code, mode="door", trip=""))
+        if outcome is not None:
+            self.world.sometimes(f"scan_{outcome.word}")
+            garment.place = "house"
 
     def _is_pending(self, code: str) -> bool:
         return self._state(f"piece:{code}").get("place") == "pending"

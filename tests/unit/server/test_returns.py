@@ -10,6 +10,7 @@ import pytest
 from server import commands as c
 from server import schema as s
 from server import schema_trade as st
+from server.recount.money import check_money
 from tests.unit.server.day import Day, Device
 from trade import kinds
 
@@ -159,6 +160,20 @@ def test_r57_r83_sold_before_it_went_back_the_owner_gets_his_principal_and_the_r
     assert day.money("m1") == (owner_before[0] + 6000, owner_before[1])
     assert day.money("m2") == (500_00 - 6000 - 100 - 350, 0)
     assert day.piece(shop.code).owner == "m2"
+
+
+def test_i4_what_the_platform_bore_of_a_price_is_over_when_a_buyer_pays_it_whole(shop: Shop) -> None:
+    day = shop.day
+    route = day.task("T1001-1").document
+    shop.phone.say(route, kinds.PriceCorrected(price_fen=6200).about("task:T1001-1", f"piece:{shop.code}"))
+    assert (day.piece(shop.code).charged_fen, day.piece(shop.code).excess_fen) == (6000, 200)
+    shop.inspect()
+    day.orders(f"A2|{CODE}|1")
+    shop.wall.say(day.warehouse(), kinds.PieceDrawn().about(f"piece:{shop.code}", "task:T1002-1", "order:O1002"))
+    ship(day, shop.wall, "O1002", shop.code)
+    assert (day.piece(shop.code).charged_fen, day.piece(shop.code).excess_fen) == (6200, 0)
+    with day.store.reading() as conn:
+        assert [fault for check in check_money(conn) for fault in check.faults] == []
 
 
 def test_a_resold_piece_may_come_back_and_be_credited_to_its_new_owner(shop: Shop) -> None:
