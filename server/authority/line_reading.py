@@ -14,11 +14,11 @@ from heapq import heapify, heappop, heappush
 from itertools import pairwise
 from typing import Final
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import ColumnElement, Connection, bindparam, collate, select
 
 from server import schema as s
 from server.authority.log_reading import Memory, placed_fact
-from server.rows import read
+from server.rows import Query, read
 from sync_core.facts import ENGINE_KINDS, Fact, PlacedFact, carry, subject_type
 from sync_core.fold import Trade, fold_subject, order_facts
 from sync_core.lines import line_of, number_in_line
@@ -38,12 +38,18 @@ def key_of(fact: PlacedFact | Fact, fact_id: str = "") -> Key:
     return (fact.id if isinstance(fact, PlacedFact) else fact_id, fact.kind, fact.subjects)
 
 
-_OPEN_BETWEEN: Final = select(s.document.c.name).where(
-    s.document.c.name >= bindparam("first_"),
-    s.document.c.name < bindparam("after_"),
-    s.document.c.closed_ms.is_(None),
-)
-"""Open documents whose names begin with `line/`: "0" is the character behind "/"."""
+def _open_between(name: ColumnElement[str]) -> Query:
+    return select(s.document.c.name).where(
+        name >= bindparam("first_"), name < bindparam("after_"), s.document.c.closed_ms.is_(None)
+    )
+
+
+_OPEN_BETWEEN: Final = {
+    "sqlite": _open_between(s.document.c.name),
+    "postgresql": _open_between(collate(s.document.c.name, "C")),
+}
+"""Open documents whose names begin with `line/`: "0" is the character behind "/". So it is byte by byte only: in some languages' order
+of a PostgreSQL a slash counts for nothing."""
 
 
 def newest_of_line(conn: Connection, document: str) -> str:
@@ -51,7 +57,7 @@ def newest_of_line(conn: Connection, document: str) -> str:
     line = line_of(document)
     if line is None:
         return document
-    names = read(conn, _OPEN_BETWEEN, first_=f"{line}/", after_=f"{line}0").scalars()
+    names = read(conn, _OPEN_BETWEEN[conn.dialect.name], first_=f"{line}/", after_=f"{line}0").scalars()
     open_ones = [str(name) for name in names if line_of(name) == line]
     return max(open_ones or [document], key=number_in_line)
 

@@ -146,7 +146,12 @@ class Memory:
 
     def known_subjects(self, document: str, subjects: Iterable[str]) -> set[str]:
         """Return those of the subjects that had a row in a document before this step."""
-        return set(read(self.conn, _KNOWN, document_=document, subjects_=list(subjects)).scalars())
+        named = list(subjects)
+        found: set[str] = set()
+        for start in range(0, len(named), SUBJECTS_AT_ONCE):
+            chunk = named[start : start + SUBJECTS_AT_ONCE]
+            found.update(read(self.conn, _KNOWN, document_=document, subjects_=chunk).scalars())
+        return found
 
     def keys_in(self, document: str, ids: Sequence[str]) -> set[tuple[str, str, tuple[str, ...]]]:
         """Return (id, kind, subjects) of those of the facts that stand in a document already, as said there or as copies."""

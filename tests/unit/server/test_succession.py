@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from server import commands as c
 from server import schema as s
 from server import schema_trade as st
 from server.authority import Authority
+from server.authority.log_reading import Memory
 from server.installation import TOKEN, open_server
 from server.recount import recount_server
 from sync_core import limits
@@ -399,3 +401,15 @@ def test_a_server_restored_from_before_a_close_learns_of_the_successor_and_goes_
     assert len({row.id for row in again.said(SECOND, "order.closed")}) == 2
     recount(again)
     copy.store.close()
+
+
+def test_rel_r15_more_subjects_than_a_database_takes_values_stop_nobody(day: Day) -> None:
+    """A batch of a hostile terminal names them; an error of the database would have the authority read it again for ever."""
+    with day.store.transaction() as conn:
+        raw = conn.connection.driver_connection
+        before = raw.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 999)
+        try:
+            known = Memory(conn, MARKET_DAY).known_subjects(FIRST, [f"task:{number}" for number in range(5000)])
+        finally:
+            raw.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, before)
+    assert known == set()
