@@ -129,7 +129,7 @@ def bounce(
         elsewhere = select(t.id).where(t.wanted == wanted.id, t.status.in_(("out", "asked", "answered", "recalled")))
         if b.conn.execute(elsewhere.limit(1)).first() is None:
             b.ledger.release(
-                wanted.id, key=f"bounce:{task.id}", about=b.about(order=order, task=task.id, fact=fact),
+                wanted.id, key=f"bounce:{task.id}:{fact}", about=b.about(order=order, task=task.id, fact=fact),
                 zh=f"档口价 {_yuan(price_fen)} 高于上限，退回冻结",
                 en=f"The stall wants {_yuan(price_fen)}, above the cap: released",
             )  # fmt: skip

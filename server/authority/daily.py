@@ -139,7 +139,9 @@ def _answer_by_setting(b: Batch, day: str) -> int:
         else:
             back = detail["comes_back_on"] or next_open_day(day, b.settings.calendar)
             try:
-                answers.again(b, task, wanted, order, changes={}, on_day=back, reason="stall_changed")
+                # Fees may have risen since its money was frozen: what a wallet cannot pay leaves the piece as it was.
+                with b.conn.begin_nested():
+                    answers.again(b, task, wanted, order, changes={}, on_day=back, reason="stall_changed")
             except RefusedError:
                 continue
         b.decided(("answer",), question.subject, "setting")

@@ -94,6 +94,13 @@ def test_a_bounce_taken_back_freezes_the_money_again(day: Day, phone: Device) ->
     assert day.piece(phone.buy(TASK, 6400)).outcome == "keeps"
 
 
+def test_r80_bounced_again_after_a_slip_the_money_goes_back_again(day: Day, phone: Device) -> None:
+    fact = bounce(day, phone, 7200)
+    phone.say(phone.route(TASK), kinds.AnswerWithdrawn(fact=fact).about(f"task:{TASK}"))
+    bounce(day, phone, 7300)
+    assert day.money() == (100_000 - ORDER_FEN, ORDER_FEN)
+
+
 def test_d7_i5_what_a_short_wallet_cannot_freeze_again_is_the_platforms(day: Day, phone: Device) -> None:
     """The phone bought within the cap behind its own bounce, and another order took the money meanwhile: somebody owns that."""
     bounce(day, phone, 7200)
@@ -222,6 +229,16 @@ def test_d6_unanswered_the_shops_setting_re_enters_at_the_daily_close(day: Day, 
     assert day.do(c.DayClose())["answered"] == 1
     assert day.wanted(TASK).task == f"{TASK}.2"
     assert day.wanted(TASK).not_before is not None
+
+
+def test_d6_what_a_wallet_cannot_pay_at_risen_fees_stays_as_it_was_answered(day: Day, phone: Device) -> None:
+    answer(day, phone, kinds.Answer.TOMORROW)
+    day.do(c.FeesSet(commission_fen_per_piece=2_000_00, courier_fen=300, packing_fen=50))
+    before = day.money()
+    assert day.do(c.DayClose())["answered"] == 0
+    assert (day.wanted(TASK).task, day.wanted(TASK).status) == (TASK, "answered")
+    assert [row.id for row in day.all(st.task)] == [TASK]
+    assert day.money() == before
 
 
 def test_e36_the_third_tomorrow_stops_the_task(day: Day, phone: Device) -> None:
