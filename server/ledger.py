@@ -101,6 +101,16 @@ class Ledger:
         rows = read(self._conn, _OPEN_PARTS, subject_=subject)
         return [HoldPart(subject=subject, part=row.part, amount_fen=row.open_fen) for row in rows if row.open_fen > 0]
 
+    def captured_fen(self, subject: str, part: str) -> int:
+        """Return what was taken of one part that was frozen for a subject."""
+        row = read(self._conn, _HOLD, subject_=subject, part_=part).first()
+        return 0 if row is None else int(row.captured_fen)
+
+    def about(self, key: str) -> About | None:
+        """Return what the entry of this key speaks of; None when there is none."""
+        row = read(self._conn, _ABOUT, key_=key).first()
+        return None if row is None else About(merchant=row.merchant, order=row.order_id, task=row.task, piece=row.piece)
+
     def has(self, key: str) -> bool:
         """True when the entry of this key was made."""
         return read(self._conn, _ENTRY, key_=key).first() is not None
@@ -208,6 +218,14 @@ class Ledger:
             key, "charge", {available_of(about.merchant): -amount_fen, GOODS: amount_fen}, about, zh=zh, en=en
         )
 
+    def uncharge(self, amount_fen: int, *, key: str, about: About, zh: str, en: str) -> bool:
+        """Reverse (part of) a charge: what a merchant had accepted to pay on top goes back to him."""
+        if amount_fen == 0 or self.has(key):
+            return False
+        return self.enter(
+            key, "reverse", {GOODS: -amount_fen, available_of(about.merchant): amount_fen}, about, zh=zh, en=en
+        )
+
     def pay_stall(self, amount_fen: int, *, means: str, person: str, stall_id: str, key: str, about: About) -> bool:
         """A stall was paid (below zero: it paid back), by which means (D19). A positive amount leaves the float."""
         if amount_fen == 0:
@@ -301,6 +319,9 @@ _H = s.hold.c
 _BALANCE: Final = select(s.account.c.balance_fen).where(s.account.c.name == bindparam("name_"))
 _LAST_ENTRY: Final = select(s.entry.c.id, s.entry.c.digest).order_by(s.entry.c.id.desc()).limit(1)
 _ENTRY: Final = select(s.entry.c.id).where(s.entry.c.key == bindparam("key_"))
+_ABOUT: Final = select(s.entry.c.merchant, s.entry.c.order_id, s.entry.c.task, s.entry.c.piece).where(
+    s.entry.c.key == bindparam("key_")
+)
 _HOLD: Final = select(s.hold).where(_H.subject == bindparam("subject_"), _H.part == bindparam("part_"))
 _MOVE_HOLD: Final = update(s.hold).where(_H.subject == bindparam("subject_"), _H.part == bindparam("part_"))
 _OPEN_PARTS: Final = (

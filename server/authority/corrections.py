@@ -5,10 +5,17 @@ Rules D8, E8, E10; the reversal is a posting of its own.
 
 from __future__ import annotations
 
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import Row
+
 from server import schema_trade as st
 from server.authority.batch import PLATFORM, Batch, body_of, warehouse_document
 from server.authority.purchases import give_back
-from server.ledger import PRINCIPAL, About
+from server.ledger import PRINCIPAL, About, HoldPart
+from sync_core.errors import RefusedError
 from sync_core.facts import PlacedFact
 from trade import kinds
 from trade.ids import first_id
@@ -52,7 +59,8 @@ def on_undone(b: Batch, document: str, fact: PlacedFact) -> None:
     warehouse = warehouse_document(order.warehouse) if order is not None and order.warehouse else None
     b.say_to([document, warehouse], verdict.about(f"task:{task.id}", f"piece:{code}"))
     if piece.charged_fen:
-        b.ledger.unpost(
+        _give_back(
+            b,
             task.wanted,
             piece.charged_fen,
             key=f"undo:{code}",
@@ -66,6 +74,8 @@ def on_undone(b: Batch, document: str, fact: PlacedFact) -> None:
         open_again = task.recalled is None
         b.set(st.wanted, wanted.id, keeper=None, status="out" if open_again else wanted.status)
         b.set(st.task, task.id, status="out" if open_again else "recalled")
+        if open_again and order is not None:
+            _freeze_whole(b, wanted, task, order, code, about)
     elif wanted is not None and wanted.status == "closed":
         give_back(b, wanted, order, f"undo:{code}:back", about)
 
@@ -111,6 +121,8 @@ def correct_price(b: Batch, document: str, fact: PlacedFact, code: str, price_fe
         or piece.outcome not in ("keeps", "over_cap", "closed_unseen")
     ):
         return
+    task, order = _who_paid(b, code, task, order)
+    about = replace(about, merchant=order.merchant, order=order.id, task=task.id)
     held_fen = b.ledger.open_fen(task.wanted, PRINCIPAL)
     judged = judge_correction(
         charged_fen=piece.charged_fen, platform_fen=piece.excess_fen, price_fen=price_fen, still_held_fen=held_fen
@@ -119,7 +131,8 @@ def correct_price(b: Batch, document: str, fact: PlacedFact, code: str, price_fe
     if judged.merchant_fen > 0:
         b.ledger.post(task.wanted, judged.merchant_fen, key=key, about=about)
     elif judged.merchant_fen < 0:
-        b.ledger.unpost(
+        _give_back(
+            b,
             task.wanted,
             -judged.merchant_fen,
             key=key,
@@ -152,3 +165,38 @@ def correct_price(b: Batch, document: str, fact: PlacedFact, code: str, price_fe
             key=f"price_raised|{document}|{fact.id}",
             platform_fen=judged.platform_fen,
         )
+
+
+def _who_paid(b: Batch, code: str, task: Row[Any], order: Row[Any]) -> tuple[Row[Any], Row[Any]]:
+    """The task and the order whose money paid for a piece: those it was resold to, else those it was bought for.
+
+    A piece that was swapped, or drawn for another order that has not shipped, serves one that paid nothing for it.
+    """
+    bought = b.ledger.about(f"post:{code}")
+    if b.ledger.has(f"post:{code}:{task.wanted}") or bought is None:
+        return task, order
+    return b.row(st.task, bought.task) or task, b.row(st.shop_order, bought.order) or order
+
+
+def _freeze_whole(b: Batch, wanted: Row[Any], task: Row[Any], order: Row[Any], code: str, about: About) -> None:
+    """The task is open again up to its cap: freeze anew the difference that the daily close had given back (D8), if it is there."""
+    missing_fen = task.cap_fen - b.ledger.open_fen(wanted.id, PRINCIPAL)
+    if not order.drop_ship or missing_fen <= 0:
+        return
+    part = HoldPart(subject=wanted.id, part=PRINCIPAL, amount_fen=missing_fen)
+    # What a short wallet cannot freeze is the platform's, should the phone buy for more (I5).
+    with suppress(RefusedError):
+        b.ledger.hold(
+            [part],
+            key=f"undo:{code}:hold",
+            about=about,
+            zh=f"订单 {order.order_no} 重新冻结",
+            en=f"Order {order.order_no}: held again",
+        )
+
+
+def _give_back(b: Batch, wanted: str, amount_fen: int, *, key: str, about: About, zh: str, en: str) -> None:
+    """Freeze again what was taken out of a want's frozen money; what its merchant had paid on top of that goes to his wallet (E7)."""
+    frozen_fen = min(amount_fen, b.ledger.captured_fen(wanted, PRINCIPAL))
+    b.ledger.unpost(wanted, frozen_fen, key=key, about=about, zh=zh, en=en)
+    b.ledger.uncharge(amount_fen - frozen_fen, key=f"{key}:excess", about=about, zh=zh, en=en)

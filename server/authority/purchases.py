@@ -117,7 +117,10 @@ def decide_purchase(b: Batch, document: str, fact_id: str, code: str, task: Row[
     if lost is None:
         b.say_to([document, warehouse, *_route_of(b, document, task)], fact)
     _carry_out(b, decision, verdict, code, task, wanted, order, fact_id)
-    if not covered and isinstance(decision, OverCap):
+    piece = b.row(st.piece, code) if isinstance(decision, OverCap) else None
+    if piece is not None and (
+        not covered or (task.recalled is None and order.drop_ship and piece.price_fen <= task.cap_fen)
+    ):
         b.discrepancy("wallet_short", f"piece:{code}", PLATFORM, facts=[fact_id], excess_fen=verdict.excess_fen)
 
 

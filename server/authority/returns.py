@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import Row, select
 
 from server import commands as c
+from server import schema as s
 from server import schema_trade as st
 from server.authority.batch import PLATFORM, Batch, body_of, warehouse_document
 from server.authority.shelving import to_stock
@@ -122,13 +123,16 @@ def on_inspected(b: Batch, _document: str, fact: PlacedFact) -> None:
         return
     if piece.place not in ("shipped", "return_in", "pending"):
         return
-    b.set(st.piece, code, owner=piece.merchant or PLATFORM, return_no=first_id(fact.subjects, "return"), reserved=None)
+    # Whose buyer sent it back; `piece.merchant` is whom it was bought for, who was paid when it was resold.
+    order = b.row(st.shop_order, piece.order_id)
+    owner = (order.merchant if order is not None else piece.merchant) or PLATFORM
+    b.set(st.piece, code, owner=owner, return_no=first_id(fact.subjects, "return"), reserved=None)
     if body.passed:
         to_stock(b, code)
     else:
         b.set(st.piece, code, place="pending")
         b.notice(
-            piece.merchant,
+            owner,
             "return_unfit",
             f"piece:{code}",
             fact=fact.id,
@@ -194,7 +198,9 @@ def on_refunded(b: Batch, document: str, fact: PlacedFact) -> None:
         return
     b.set(st.piece, code, place="back_at_stall")
     lower = body.received_fen < piece.price_fen
-    if piece.owner == PLATFORM:
+    runner = b.row(s.device, fact.device)
+    # A merchant's own runner has the money in his own float: no wallet is touched (D20).
+    if piece.owner == PLATFORM or (runner is not None and runner.organisation == piece.owner):
         _say_refund(b, document, fact, code, piece, "settled", 0)
     elif lower:
         _say_refund(b, document, fact, code, piece, "lower_waits", 0)

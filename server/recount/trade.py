@@ -221,9 +221,10 @@ def _check_inboxes(conn: Connection, again: LogAgain) -> Check:
     for row in conn.execute(select(st.discrepancy)):
         owners |= set(json.loads(row.facts))
     owners |= {row.cause for row in conn.execute(select(st.decision))}
+    undone = {fact.body["fact"] for _, fact in again.said("verdict.purchase") if fact.body.get("outcome") == "undone"}
     for kind, lost in (("verdict.purchase", LOST), ("verdict.answer", frozenset({"overruled", "too_late"}))):
         for _, fact in again.said(kind):
-            if fact.body.get("outcome") not in lost:
+            if fact.body.get("outcome") not in lost or fact.body.get("fact") in undone:
                 continue
             about = str(fact.body.get("fact"))
             if is_server(int(about.partition(".")[0])):

@@ -6,8 +6,10 @@ import pytest
 
 from server import commands as c
 from server import schema_trade as st
+from server.recount import recount_store
 from tests.unit.server.day import Day, Device
 from trade import kinds
+from trade.projections import MARKET_DAY
 
 CODE = "国大_3F-315_P65_8821#"
 PIECE_FEN = 6500 + 100
@@ -29,6 +31,11 @@ def one_order(day: Day) -> str:
 def outcome_of(day: Day, document: str, code: str) -> str:
     verdicts = [row for row in day.said(document, "verdict.purchase") if f"piece:{code}" in row.subjects]
     return str(__import__("json").loads(verdicts[-1].body)["outcome"])
+
+
+def faults(day: Day) -> list[str]:
+    """What a recount of the server finds wrong."""
+    return [fault for check in recount_store(day.store, MARKET_DAY)[0] for fault in check.faults]
 
 
 def test_r79_an_accepted_order_freezes_exactly_what_it_needs(day: Day, phone: Device) -> None:
@@ -173,6 +180,49 @@ def test_an_undone_purchase_gives_the_money_back_to_the_hold(day: Day, phone: De
     again = phone.buy(task, 6300)
     assert day.piece(again).outcome == "keeps"
     assert day.money()[1] == 200 + 100 + ORDER_FEN
+
+
+def undo(day: Day, phone: Device, task: str, code: str) -> None:
+    body = kinds.PieceUndone(fact=day.piece(code).bought_fact)
+    phone.say(phone.route(task), body.about(f"task:{task}", f"piece:{code}"))
+
+
+def test_d8_undone_after_the_daily_close_the_task_is_open_up_to_its_cap_again(day: Day, phone: Device) -> None:
+    task = one_order(day)
+    code = phone.buy(task, 6000)
+    day.do(c.DayClose())
+    undo(day, phone, task, code)
+    assert day.money()[1] == PIECE_FEN + ORDER_FEN
+    again = day.piece(phone.buy(task, 6300))
+    assert (again.outcome, again.charged_fen) == ("keeps", 6300)
+    assert faults(day) == []
+
+
+def test_d8_i5_what_a_short_wallet_cannot_freeze_again_after_an_undo_is_the_platforms(day: Day, phone: Device) -> None:
+    task = one_order(day)
+    code = phone.buy(task, 6000)
+    day.do(c.DayClose())
+    day.do(c.FeesSet(courier_fen=day.money()[0] - 6500))
+    day.orders(f"A2|{CODE}|1")
+    assert day.money()[0] == 0
+    undo(day, phone, task, code)
+    again = day.piece(phone.buy(task, 6300))
+    assert (again.outcome, again.charged_fen, again.excess_fen) == ("over_cap", 6000, 300)
+    assert "wallet_short" in day.discrepancies()
+    assert faults(day) == []
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+def test_e7_undone_above_the_cap_all_that_its_merchant_paid_goes_back(
+    day: Day, phone: Device, *, accepted: bool
+) -> None:
+    task = one_order(day)
+    code = phone.buy(task, 6700)
+    day.do(c.OverCapDecide(piece=code, accepted=accepted))
+    undo(day, phone, task, code)
+    assert day.money() == (100_000 - PIECE_FEN - ORDER_FEN, PIECE_FEN + ORDER_FEN)
+    assert "authority_failed" not in day.discrepancies()
+    assert faults(day) == []
 
 
 @pytest.mark.parametrize(("price_fen", "charged", "platform"), [(5000, 5000, 0), (6400, 6400, 0), (8000, 6500, 1500)])

@@ -6,13 +6,16 @@ import json
 from dataclasses import dataclass
 
 import pytest
+from sqlalchemy import update
 
 from server import commands as c
 from server import schema as s
 from server import schema_trade as st
+from server.recount import recount_store
 from server.recount.money import check_money
 from tests.unit.server.day import Day, Device
 from trade import kinds
+from trade.projections import MARKET_DAY
 
 CODE = "国大_3F-315_P65_8821#"
 
@@ -145,17 +148,85 @@ def test_d15_brought_back_is_stock_again(shop: Shop) -> None:
     assert shop.day.piece(shop.code).place == "in_stock"
 
 
-def test_r57_r83_sold_before_it_went_back_the_owner_gets_his_principal_and_the_return_ends(shop: Shop) -> None:
+def draw_for_another(shop: Shop) -> None:
+    """The piece comes back, and is drawn for an order of another merchant with 500 yuan."""
     day = shop.day
     shop.inspect()
     day.do(c.MerchantCreate(id="m2", name="商家二"))
     day.do(c.ShopSet(shop="另一家", merchant="m2"))
     day.do(c.TopUp(merchant="m2", amount_fen=500_00, key="x"))
-    owner_before = day.money("m1")
     day.orders(f"B1|{CODE}|1", shop="另一家")
     task = day.task("T1002-1")
     assert (task.source, task.piece) == ("stock", shop.code)
     shop.wall.say(day.warehouse(), kinds.PieceDrawn().about(f"piece:{shop.code}", "task:T1002-1", "order:O1002"))
+
+
+def correct(shop: Shop, price_fen: int) -> None:
+    """The picker had keyed a wrong price; his phone says so late."""
+    body = kinds.PriceCorrected(price_fen=price_fen)
+    shop.phone.say(shop.phone.route("T1001-1"), body.about("task:T1001-1", f"piece:{shop.code}"))
+
+
+def faults(day: Day) -> list[str]:
+    """What a recount of the server finds wrong."""
+    return [fault for check in recount_store(day.store, MARKET_DAY)[0] for fault in check.faults]
+
+
+def test_d12_i7_a_resold_piece_that_comes_back_is_its_second_owners(shop: Shop) -> None:
+    day = shop.day
+    draw_for_another(shop)
+    ship(day, shop.wall, "O1002", shop.code)
+    first, second = day.money("m1"), day.money("m2")
+    day.do(c.ReturnExpected(order="O1002", courier_no="R2"))
+    shop.wall.say(day.warehouse(), kinds.PieceInspected(passed=True).about(f"piece:{shop.code}", "return:R2"))
+    assert day.piece(shop.code).owner == "m2"
+    shop.bag()
+    shop.refund(shop.trip(), 6000)
+    assert (day.money("m1"), day.money("m2")) == (first, (second[0] + 6000, second[1]))
+    assert faults(day) == []
+
+
+def test_d12_e8_a_price_corrected_after_the_resale_is_its_buyers(shop: Shop) -> None:
+    day = shop.day
+    draw_for_another(shop)
+    ship(day, shop.wall, "O1002", shop.code)
+    first, second = day.money("m1"), day.money("m2")
+    correct(shop, 5000)
+    assert (day.money("m1"), day.money("m2")) == (first, (second[0] + 1000, second[1]))
+    assert faults(day) == []
+
+
+def test_d12_e8_a_price_corrected_before_the_resale_ships_is_its_first_owners(shop: Shop) -> None:
+    day = shop.day
+    draw_for_another(shop)
+    first = day.money("m1")
+    correct(shop, 5000)
+    assert day.money("m1") == (first[0] + 1000, 0)
+    ship(day, shop.wall, "O1002", shop.code)
+    assert day.money("m1") == (first[0] + 6000, 0)
+    assert day.money("m2") == (500_00 - 5000 - 100 - 350, 0)
+    assert faults(day) == []
+
+
+def test_d20_what_a_merchants_own_runner_got_back_touches_no_wallet(shop: Shop) -> None:
+    day = shop.day
+    shop.inspect()
+    shop.bag()
+    document = shop.trip()
+    with day.store.transaction() as conn:
+        conn.execute(update(s.device).where(s.device.c.number == shop.phone.number).values(organisation="m1"))
+    before = day.money()
+    shop.refund(document, 5000)
+    assert day.money() == before
+    assert not day.all(st.decision, st.decision.c.kind == "refund")
+    verdict = json.loads(day.said(document, "verdict.refund")[0].body)
+    assert (verdict["outcome"], verdict["credited_fen"]) == ("settled", 0)
+
+
+def test_r57_r83_sold_before_it_went_back_the_owner_gets_his_principal_and_the_return_ends(shop: Shop) -> None:
+    day = shop.day
+    owner_before = day.money("m1")
+    draw_for_another(shop)
     ship(day, shop.wall, "O1002", shop.code)
     assert day.money("m1") == (owner_before[0] + 6000, owner_before[1])
     assert day.money("m2") == (500_00 - 6000 - 100 - 350, 0)
