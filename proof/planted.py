@@ -160,15 +160,19 @@ def _shares(chosen: Sequence[Plant], kept: Mapping[str, Found], size: Size) -> l
     """Cut the work up; plants whose known seed is the same stay together, so that the right code runs it once."""
     shares: list[list[Job]] = []
     if size is Size.FULL:
-        shares = [[(plant.name, range(1, FULL_SEEDS + 1))] for plant in chosen]
+        shares += [_alone(plant, FULL_SEEDS) for plant in chosen]
     else:
         by_seed: dict[int, list[Job]] = {}
         for plant in chosen:
             last = kept[plant.name].seed
             by_seed.setdefault(last, []).append((plant.name, list(dict.fromkeys([last, *range(1, SHORT_SEEDS + 1)]))))
         shares = [share[n : n + SHARE_MAX] for share in by_seed.values() for n in range(0, len(share), SHARE_MAX)]
-    shares += [[(plant.name, range(1, HARMLESS_SEEDS[size] + 1))] for plant in HARMLESS]
+    shares += [_alone(plant, HARMLESS_SEEDS[size]) for plant in HARMLESS]
     return sorted(shares, key=len, reverse=True)
+
+
+def _alone(plant: Plant, seeds: int) -> list[Job]:
+    return [(plant.name, range(1, seeds + 1))]
 
 
 # --- the page ---------------------------------------------------------------------------------------------------------------
