@@ -1,4 +1,4 @@
-"""Seeds of the simulator: SHORT is 100 and all that ever failed, FULL as many as SEEDS says (default 5,000), from FIRST_SEED (1) on.
+"""Seeds of the simulator: SHORT is 200 and all that ever failed, FULL as many as SEEDS says (default 5,000), from FIRST_SEED (1) on.
 
 Nights that should not repeat each other set FIRST_SEED.
 """
@@ -15,7 +15,7 @@ from nahuo.sim.runs import run_seeds
 from proof.report import Part, Size
 
 KEPT: Final = Path(__file__).resolve().parents[1] / "tests" / "simulation" / "seeds.txt"
-SHORT_SEEDS: Final = 100
+SHORT_SEEDS: Final = 200
 FULL_SEEDS: Final = 5_000
 
 

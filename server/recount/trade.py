@@ -132,9 +132,11 @@ def _judge_waybill(again: LogAgain, document: str, fact: PlacedFact, check: Chec
 def _check_stock(conn: Connection, again: LogAgain) -> Check:
     check = Check(name="I8", what="stock is never negative and equals the pieces counted by place")
     by_owner: Counter[str] = Counter()
-    # After a restore two servers may have judged one purchase: each end goes by its own, and somebody is asked to settle it.
+    # After a restore two servers may have judged one purchase, or the task of one is lost: each end goes by its own, and somebody is
+    # asked to settle it.
     told = st.discrepancy.c
-    judged_twice = set(conn.execute(select(told.subject).where(told.code == "verdict_recovered")).scalars())
+    codes = ("verdict_recovered", "unknown_task")
+    asked = set(conn.execute(select(told.subject).where(told.code.in_(codes))).scalars())
     for row in conn.execute(select(st.piece).where(st.piece.c.place == "in_stock")):
         by_owner[row.owner] += 1
         states = [
@@ -146,7 +148,7 @@ def _check_stock(conn: Connection, again: LogAgain) -> Check:
             not states
             or any(state["place"] == "in_stock" for state in states)
             or _stays_on_shelf(states)
-            or f"piece:{row.code}" in judged_twice,
+            or f"piece:{row.code}" in asked,
             f"piece {row.code}",
         )
     check.checked += len(by_owner)
