@@ -224,9 +224,11 @@ def _check_inboxes(conn: Connection, again: LogAgain) -> Check:
         owners |= set(json.loads(row.facts))
     owners |= {row.cause for row in conn.execute(select(st.decision))}
     undone = {fact.body["fact"] for _, fact in again.said("verdict.purchase") if fact.body.get("outcome") == "undone"}
+    # A restored server took an answer that the lost one had found too late: it counts, and there is nothing to tell.
+    accepted_after = {f.body["fact"] for _, f in again.said("verdict.answer") if f.body.get("outcome") == "accepted"}
     for kind, lost in (("verdict.purchase", LOST), ("verdict.answer", frozenset({"overruled", "too_late"}))):
         for _, fact in again.said(kind):
-            if fact.body.get("outcome") not in lost or fact.body.get("fact") in undone:
+            if fact.body.get("outcome") not in lost or fact.body.get("fact") in undone | accepted_after:
                 continue
             about = str(fact.body.get("fact"))
             if is_server(int(about.partition(".")[0])):
