@@ -45,6 +45,8 @@ FULL_FRAMES: Final = 10_000_000
 SOCKETS_OF_A_HUNDRED: Final = 1
 """A frame over a socket costs thirty times what one in the engine does, and meets the same readers behind it."""
 HEALTH_GOAL_MS: Final = 100.0
+PER_WAREHOUSE: Final = 63
+"""Two good devices, one that looks, sixty hostile: each may connect once a second."""
 
 
 def amount_of(size: Size) -> Amount:
@@ -69,7 +71,7 @@ def prove(size: Size, folder: Path) -> Part:
         " and what the gate admits is the native document's byte for byte.",
         does_not_show="Shapes that no mutation of this traffic reaches; TLS and a front proxy; PostgreSQL.",
     )
-    with Stage(folder, members=4 * 3) as stage:
+    with Stage(folder, members=PER_WAREHOUSE * 3, per_warehouse=PER_WAREHOUSE) as stage:
         _over_sockets(part, stage, amount, folder, seed)
     _in_the_engine(part, folder, amount, seed)
     if part.faults:
@@ -92,7 +94,7 @@ def _over_sockets(part: Part, stage: Stage, amount: Amount, folder: Path, seed: 
     devices = GoodDevices(stage, good, gap_s=0.5)
     probe.waits()
     lanes = [
-        Lane(stage, member, corpus, seed=seed, first=place, step=len(hostile)) for place, member in enumerate(hostile)
+        Lane(stage, squad, corpus, seed=seed, first=place, step=len(hostile)) for place, squad in enumerate(hostile)
     ]
     began = time.monotonic()
     asyncio.run(_run_lanes(lanes, amount.sockets // len(lanes)))
@@ -114,14 +116,14 @@ async def _run_lanes(lanes: list[Lane], frames: int) -> None:
     await asyncio.gather(*(lane.run(frames) for lane in lanes))
 
 
-def _roles(stage: Stage) -> tuple[list[Member], list[Member], list[Member], Member]:
-    """Of each warehouse two good devices, one hostile and one that only looks; the first one's last is recorded."""
-    rows = [stage.members[at : at + 4] for at in range(0, len(stage.members), 4)]
+def _roles(stage: Stage) -> tuple[list[Member], list[list[Member]], list[Member], Member]:
+    """Of each warehouse two good devices, one that only looks, and a squad of hostile ones; the first that looks is recorded."""
+    rows = [stage.members[at : at + PER_WAREHOUSE] for at in range(0, len(stage.members), PER_WAREHOUSE)]
     return (
         [member for row in rows for member in row[:2]],
-        [row[2] for row in rows],
-        [row[3] for row in rows[1:]],
-        rows[0][3],
+        [row[3:] for row in rows],
+        [row[2] for row in rows[1:]],
+        rows[0][2],
     )
 
 

@@ -1,5 +1,6 @@
-"""Mutated frames through a real server process: each lane is a hostile device with its own enrolled number on a real socket.
+"""Mutated frames through a real server process: each lane is a squad of hostile devices, enrolled, one of them on a real socket at a time.
 
+A frame mostly costs the connection it came over, and a device may connect so often only: the next connection is the next device's.
 After every frame the lane sends a ping and waits for its pong, or for the end of the connection: so a frame counts only when the server has
 dealt with it. Now and then a lane says something signed and in its chain, but turned around inside: what only an enrolled device can do.
 """
@@ -9,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import cycle
 from random import Random
 from typing import Final
 
@@ -38,10 +41,14 @@ class LaneTally:
 
 
 class Lane:
-    """One hostile device. Frames `first`, `first + step`, … of the seed are its."""
+    """A squad of hostile devices. Frames `first`, `first + step`, … of the seed are its."""
 
-    def __init__(self, stage: Stage, member: Member, corpus: Corpus, *, seed: int, first: int, step: int) -> None:
-        self._stage, self._member, self._corpus = stage, member, corpus
+    def __init__(
+        self, stage: Stage, squad: Sequence[Member], corpus: Corpus, *, seed: int, first: int, step: int
+    ) -> None:
+        self._stage, self._corpus = stage, corpus
+        self._squad = cycle(squad)
+        self._member = next(self._squad)
         self._seed, self._index, self._step = seed, first, step
         self._socket: RawSocket | None = None
         self.tally = LaneTally()
@@ -96,9 +103,9 @@ class Lane:
 
     async def _say_inside_out(self, index: int) -> None:
         rng = Random(self._seed * 1_000_003 + index)
-        member = self._member
         self._drop()  # a new connection owes no status of another frame
         socket = await self._open()
+        member = self._member
         payload = _inside_out(rng, member.seal([member.next_scan()])[gate.HEADER_BYTES :])
         if len(payload) > limits.ENVELOPE_BYTES_MAX:
             return
@@ -135,6 +142,7 @@ class Lane:
     async def _open(self) -> RawSocket:
         """The lane's connection, with its document open and every answer owed to it taken."""
         if self._socket is None:
+            self._member = next(self._squad)
             self._socket = socket = await RawSocket.connect(self._stage.port, token=self._stage.token(self._member))
             vector = gate.encode_state_vector({self._member.number: self._member.head.seq, 0: 2**40})
             socket.put(wire.encode_frame(wire.Auth(address=self._member.document, token="")))
