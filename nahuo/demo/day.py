@@ -349,7 +349,7 @@ class Day:
     def _drain(self, keys: Iterable[str] = ("phone1", "phone2", "terminal")) -> None:
         """Wait until nothing waits on these devices and the server has decided about all of it."""
         self._wait(lambda: all(self._is_idle(key) for key in keys), "a device does not get rid of its work", seconds=60)
-        self._wait(self._server_rests, "the server does not come to rest", seconds=60)
+        self._wait(self._server_rests, "the server does not come to rest", seconds=60, every=0.25)
         # Verdicts travel back: two quiet looks in a row.
         seen = None
         until = time.monotonic() + 30
@@ -360,7 +360,7 @@ class Day:
             seen = now
             time.sleep(0.25)
 
-    def _wait(self, ready: Callable[[], Any], otherwise: str, *, seconds: float = 30) -> Any:
+    def _wait(self, ready: Callable[[], Any], otherwise: str, *, seconds: float = 30, every: float = 0.05) -> Any:
         until = time.monotonic() + seconds
         while True:
             value = ready()
@@ -368,7 +368,7 @@ class Day:
                 return value
             if time.monotonic() > until:
                 raise RetryableError(f"{otherwise} within {seconds:.0f} s")
-            time.sleep(0.05)
+            time.sleep(every)
 
     def _is_idle(self, key: str) -> bool:
         pulse = self._pulse(key)
