@@ -105,20 +105,26 @@ def _sort_topologically(trade: Trade, facts: list[PlacedFact]) -> list[PlacedFac
     look = [queue[0] for queue in queues.values()]
     ordered: list[PlacedFact] = []
     while len(ordered) < len(facts):
+        free: list[PlacedFact] = []
         for fact in look:
             writer = waits_for(fact)
             if writer is None:
-                heappush(ready, (key_of(fact), fact))
+                free.append(fact)
             else:
                 blocked.setdefault(writer, []).append(fact)
-        if not ready:
+        if not (ready or free):
             # A circle of hostile bases: cut it at its lowest fact, the same one everywhere.
             lowest = min((fact for waiting in blocked.values() for fact in waiting), key=key_of)
             for waiting in blocked.values():
                 if lowest in waiting:
                     waiting.remove(lowest)
-            heappush(ready, (key_of(lowest), lowest))
-        _, fact = heappop(ready)
+            free.append(lowest)
+        if len(free) == 1 and not ready:
+            fact = free[0]  # nothing to weigh, as nearly always: each author knew what was there
+        else:
+            for fact in free:
+                heappush(ready, (key_of(fact), fact))
+            _, fact = heappop(ready)
         ordered.append(fact)
         place[fact.writer] += 1
         look = blocked.pop(fact.writer, [])
