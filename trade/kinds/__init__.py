@@ -1,0 +1,141 @@
+"""The vocabulary: every kind of fact, who may say it, about what, and the shape of its body.
+
+A module for each who speaks, one class a kind; a body that does not fit its class, or an author whose role may not say it, makes the fact
+void.
+Amounts are whole fen, instants whole milliseconds, days `YYYY-MM-DD` business days of the market (D22).
+"""
+
+from __future__ import annotations
+
+from trade.kinds.common import (
+    PRICE_FEN_MAX,
+    SCHEMA,
+    SCHEMA_MIN,
+    AmountFen,
+    Answer,
+    Day,
+    FactBody,
+    Means,
+    PieceCode,
+    PriceFen,
+    ReturnedPiece,
+    Role,
+    Step,
+    Text,
+    Word,
+)
+from trade.kinds.picker import (
+    AnswerWithdrawn,
+    LabelReprinted,
+    PieceBought,
+    PieceUndone,
+    PriceAsked,
+    PriceCorrected,
+    RecallSeen,
+    TaskAnswered,
+    TaskBounced,
+)
+from trade.kinds.runner import (
+    PieceRefunded,
+    PieceRefused,
+)
+from trade.kinds.server import (
+    AskAnswered,
+    DeviceScope,
+    OrderClosed,
+    ParcelHeld,
+    Person,
+    PieceAdopted,
+    RefundAsked,
+    ReturnExpected,
+    StallListed,
+    TaskAssigned,
+    TaskRecalled,
+    TripAssigned,
+    WaybillObtained,
+    WaybillVoided,
+)
+from trade.kinds.verdicts import (
+    AnswerVerdict,
+    PurchaseVerdict,
+    RefundVerdict,
+    StockVerdict,
+)
+from trade.kinds.warehouse import (
+    LabelQr,
+    ParcelPacked,
+    ParcelShipped,
+    PendingEnded,
+    PieceBagged,
+    PieceBroughtBack,
+    PieceDrawn,
+    PieceInspected,
+    PiecesSwapped,
+    ReturnReceived,
+    ScannedIn,
+    WaybillPrinted,
+)
+
+__all__ = [
+    "ALL_KINDS",
+    "BY_KIND",
+    "PRICE_FEN_MAX",
+    "SCHEMA",
+    "SCHEMA_MIN",
+    "AmountFen",
+    "Answer",
+    "AnswerVerdict",
+    "AnswerWithdrawn",
+    "AskAnswered",
+    "Day",
+    "DeviceScope",
+    "FactBody",
+    "LabelQr",
+    "LabelReprinted",
+    "Means",
+    "OrderClosed",
+    "ParcelHeld",
+    "ParcelPacked",
+    "ParcelShipped",
+    "PendingEnded",
+    "Person",
+    "PieceAdopted",
+    "PieceBagged",
+    "PieceBought",
+    "PieceBroughtBack",
+    "PieceCode",
+    "PieceDrawn",
+    "PieceInspected",
+    "PieceRefunded",
+    "PieceRefused",
+    "PieceUndone",
+    "PiecesSwapped",
+    "PriceAsked",
+    "PriceCorrected",
+    "PriceFen",
+    "PurchaseVerdict",
+    "RecallSeen",
+    "RefundAsked",
+    "RefundVerdict",
+    "ReturnExpected",
+    "ReturnReceived",
+    "ReturnedPiece",
+    "Role",
+    "ScannedIn",
+    "StallListed",
+    "Step",
+    "StockVerdict",
+    "TaskAnswered",
+    "TaskAssigned",
+    "TaskBounced",
+    "TaskRecalled",
+    "Text",
+    "TripAssigned",
+    "WaybillObtained",
+    "WaybillPrinted",
+    "WaybillVoided",
+    "Word",
+]
+
+ALL_KINDS: tuple[type[FactBody], ...] = tuple(FactBody.__subclasses__())
+BY_KIND: dict[str, type[FactBody]] = {kind.KIND: kind for kind in ALL_KINDS}
