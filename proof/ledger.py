@@ -33,7 +33,7 @@ FLIPPED: Final[dict[str, tuple[str, ...]]] = {
     "entry": ("id", "key", "kind", "merchant", "order_id", "task", "piece", "at_ms", "causes", "zh", "en", "prev", "digest"),
     "posting": ("entry", "line", "account", "amount_fen"),
     "account": ("name", "balance_fen"),
-    "hold": ("merchant", "held_fen", "captured_fen", "released_fen"),
+    "hold": ("merchant", "order_id", "held_fen", "captured_fen", "released_fen"),
 }  # fmt: skip
 
 

@@ -97,6 +97,7 @@ def recount(conn: Connection) -> Recount:
     """Add the whole journal up again and compare: chain, zero sums, guarded prefixes, balances, open holds."""
     faults: list[str] = []
     balances: dict[str, int] = defaultdict(int)
+    frozen: set[tuple[str, str]] = set()
     before, expected_id, lowest_fen, postings = EMPTY_DIGEST, 1, 0, 0
     for row, numbered in _entries(conn):
         lines = [(name, amount) for _, name, amount in numbered]
@@ -116,6 +117,8 @@ def recount(conn: Connection) -> Recount:
             if name.startswith("merchant:") and balances[name] < 0:
                 faults.append(f"entry {row['id']}: {name} stands at {balances[name]} fen")
                 lowest_fen = min(lowest_fen, balances[name])
+        if row["kind"] == "hold":
+            frozen.add((row["order_id"], row["merchant"]))
         before, expected_id = bytes(row["digest"]), expected_id + 1
     stored = {row.name: row.balance_fen for row in conn.execute(select(s.account))}
     faults += [
@@ -123,7 +126,7 @@ def recount(conn: Connection) -> Recount:
         for name in sorted(set(stored) | set(balances))
         if stored.get(name, 0) != balances.get(name, 0)
     ]
-    faults += _recount_holds(conn, balances)
+    faults += _recount_holds(conn, balances, frozen)
     return Recount(
         entries=expected_id - 1,
         postings=postings,
@@ -134,13 +137,18 @@ def recount(conn: Connection) -> Recount:
     )
 
 
-def _recount_holds(conn: Connection, balances: dict[str, int]) -> list[str]:
+def _recount_holds(conn: Connection, balances: dict[str, int], frozen: set[tuple[str, str]]) -> list[str]:
+    """`frozen`: the (order, merchant) for whom the journal froze something; a hold that is used up moves no sum, yet names one of them."""
     faults = []
     open_fen: dict[str, int] = defaultdict(int)
     for row in conn.execute(select(s.hold)):
         left = row.held_fen - row.captured_fen - row.released_fen
         if left < 0:
             faults.append(f"hold {row.subject} {row.part} is resolved beyond itself by {-left} fen")
+        if (row.order_id, row.merchant) not in frozen:
+            faults.append(
+                f"hold {row.subject} {row.part}: nothing was frozen of {row.merchant} for order {row.order_id}"
+            )
         open_fen[held_of(row.merchant)] += left
     held = {name: amount for name, amount in balances.items() if name.endswith(":held")}
     faults += [
