@@ -301,6 +301,15 @@ class DeviceRenumber(Command):
     """Its file was damaged: `serial` labels were minted, as far as it knows, and `labels` of what was not sent are saved."""
     serial: Annotated[int, Field(ge=0, le=999_999)] = 0
     labels: Annotated[list[Annotated[str, Field(pattern=r"^\d{12}$")]], Field(max_length=200)] = []
+    rotated: bool = False
+    """It changes its key: what still comes under the old one waits for a supervisor."""
+
+
+class DeviceNewKey(Command):
+    """This device shall have another key; it takes it by itself when it is connected."""
+
+    KIND = "device.new_key"
+    device: int
 
 
 class DeviceRevoke(Command):

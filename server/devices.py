@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from sqlalchemy import insert, select
+from sqlalchemy import delete, insert, select
 
 from server import commands as c
 from server import contact
@@ -19,7 +19,7 @@ from server.authority.batch import PLATFORM, Batch, device_document, warehouse_d
 from server.authority.dispatch import put_in_warehouse
 from server.authority.documents import open_warehouse, say_scope
 from server.installation import FIRST_DEVICE
-from server.rows import get_meta, set_meta
+from server.rows import get_meta, set_meta, upsert
 from sync_core import limits
 from sync_core.errors import RefusedError
 from sync_core.facts import DOCUMENT_WRITER, Fact, canonical_json
@@ -105,7 +105,7 @@ def enrol(b: Batch, command: c.DeviceEnrol) -> dict[str, Any]:
 
 
 def renumber(b: Batch, command: c.DeviceRenumber) -> dict[str, Any]:
-    """Give a restored or copied device another number; its old one may say nothing new, what it said stays.
+    """Give a restored or copied device, or one that changes its key, another number; its old one may say nothing new, what it said stays.
 
     In every document of the old number that is open, or ended lately, the new one speaks in the same role and continues it, so that
     work said again under its old ids counts once (design section 4).
@@ -114,6 +114,9 @@ def renumber(b: Batch, command: c.DeviceRenumber) -> dict[str, Any]:
         RefusedError: `device.unknown`, `device.revoked`, `enrol.numbers`.
     """
     old = _need(b, command.device)
+    taken = None if old.replaced_by is None else b.row(s.device, old.replaced_by)
+    if command.rotated and taken is not None and bytes(taken.public_key).hex() == command.public_key:
+        return _told(b, taken.number)  # The answer got lost; the same device asks again.
     if old.revoked_ms is not None:
         raise RefusedError("device.revoked", "这台设备已停用 / this device was revoked")
     number = _next_number(b)
@@ -157,8 +160,27 @@ def renumber(b: Batch, command: c.DeviceRenumber) -> dict[str, Any]:
     b.conn.execute(st.trip.update().where(st.trip.c.device == command.device).values(device=number))
     b.set(s.device, command.device, replaced_by=number)
     contact.carry_over(b, command.device, number)
+    b.conn.execute(delete(s.key_asked).where(s.key_asked.c.device == command.device))
+    b.store.new_keys.discard(command.device)
+    if command.rotated:
+        # Whoever holds the old key from now on, it is not the device.
+        revoke(b, c.DeviceRevoke(device=command.device))
     say_scope(b, number, json.loads(old.documents))
     return _told(b, number)
+
+
+def ask_new_key(b: Batch, command: c.DeviceNewKey) -> dict[str, Any]:
+    """Have a device take another key as soon as it is connected (REL-R10); asked twice it takes one.
+
+    Raises:
+        RefusedError: `device.unknown`, `device.revoked`.
+    """
+    device = _need(b, command.device)
+    if device.revoked_ms is not None:
+        raise RefusedError("device.revoked", "这台设备已停用 / this device was revoked")
+    upsert(b.conn, s.key_asked, ("device",), {"device": device.number, "asked_ms": b.now_ms})
+    b.store.new_keys.add(device.number)
+    return {"device": device.number}
 
 
 def set_cells(b: Batch, command: c.DeviceCells) -> dict[str, Any]:

@@ -120,6 +120,9 @@ device = _table(
     _whole("replaced_by", null=True),
 )
 
+key_asked = _table("key_asked", _whole("device", primary_key=True, autoincrement=False), _whole("asked_ms"))
+"""Devices that shall take another key and have not yet."""
+
 absence = _table(
     "absence",
     _whole("device", primary_key=True, autoincrement=False),

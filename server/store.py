@@ -89,6 +89,8 @@ class Store:
         self.wake: Callable[[], None] = lambda: None
         """Called after a command was left; the application sets it to wake its writer."""
         self.ended: set[int] = set()
+        self.new_keys: set[int] = set()
+        """Devices that shall take another key as soon as they are connected."""
         """Devices revoked since the start; their open connections are sent nothing from then on."""
         self.appended: dict[str, dict[int, int]] = {}
         """{document: {writer: last seq}} appended in transactions since the writer last fanned out; uncommitted ones while one is open."""
@@ -303,6 +305,8 @@ def open_store(url_or_path: str | Path, *, synchronous: str = "FULL") -> Store:
     except BaseException:
         store.close()
         raise
+    with store.reading() as conn:
+        store.new_keys.update(conn.execute(select(s.key_asked.c.device)).scalars())
     return store
 
 

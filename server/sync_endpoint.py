@@ -58,6 +58,7 @@ class SyncPorts:
     """(peer, document) -> "read-write", "readonly" or None."""
     is_revoked: Callable[[int], Awaitable[bool]]
     ended: Callable[[int], bool]
+    asks_new_key: Callable[[int], bool]
     """True for a device that was revoked since this server started: an open connection falls silent at once."""
     reported: Callable[[int, dict[str, Any]], Awaitable[None]]
     hello: Callable[[], dict[str, Any]]
@@ -151,7 +152,7 @@ class _Served:
         self._opened_ms = _monotonic_ms()
         self._unsent = 0
         self._drained = asyncio.Event()
-        self._greeted = False
+        self._greeted = self._told_key = False
 
     async def run(self) -> None:
         self._enter()
@@ -233,6 +234,11 @@ class _Served:
             return _monotonic_ms() - self._opened_ms >= limits.ANONYMOUS_MS_MAX
         return self._peer.until_ms is not None and self._peer.until_ms <= self._ports.now_ms()
 
+    def _asks_new_key(self) -> bool:
+        asks = not self._silent and self._ports.asks_new_key(self._connection.device)
+        self._told_key = self._told_key or asks
+        return asks
+
     def _refuse(self, code: str, detail: str, frame: bytes, *, document: str = "") -> None:
         """Keep what a known peer sent and nobody can take; of a stranger nothing is kept."""
         if self._peer is not None:
@@ -292,6 +298,7 @@ class _Served:
                         "clock_ms": self._ports.now_ms(),
                         **self._ports.hello(),
                         **({"revoked": True} if self._silent else {}),
+                        **({"new_key": True} if self._asks_new_key() else {}),
                     }
                 },
             )
@@ -329,6 +336,9 @@ class _Served:
         while True:
             self._wake.clear()
             self._silent = self._silent or self._ports.ended(self._connection.device)
+            if self._greeted and not self._told_key and self._asks_new_key():
+                # It was asked for after this device was greeted: it connects again and is told then.
+                raise _End(1000, "a new key is wanted: connect again")
             sent = await self._flush()
             for document, have in self._session.wanted():
                 runs, update = self._ports.hub.answer(document, have) if not self._silent else ((), b"\x00\x00")

@@ -48,6 +48,7 @@ class SyncDesk:
             is_revoked=self._is_revoked,
             reported=self._reported,
             ended=lambda device: device in self._store.ended,
+            asks_new_key=lambda device: device in self._store.new_keys,
             hello=lambda: {"server": self._server.number, "schema": SCHEMA, "schema_min": SCHEMA_MIN},
             refuse=writer.refuse,
             now_ms=self._now_ms,
@@ -110,7 +111,7 @@ class SyncDesk:
         kept = {
             name: value
             for name, value in report.items()
-            if name in ("waiting", "since_ms", "clock_ms", "schema")
+            if name in ("waiting", "since_ms", "clock_ms", "schema", "free_mib")
             and type(value) is int
             and 0 <= value < REPORTED_MAX
         }

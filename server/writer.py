@@ -22,6 +22,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from server.contact import note_return
+from server.rows import set_meta
 from server.store import Store
 from sync_core import limits
 from sync_core.hub import Outcome, Refused, Submission, commit_batch
@@ -42,6 +43,9 @@ STEP_SECONDS = 0.03
 """How long one step of the authority may hold the hub's next commit up."""
 STEP_ENVELOPES = (4, 400)
 """A step takes between so many envelopes, by how long the last one took."""
+
+WRITTEN = "writer.written_ms"
+"""When a commit was tried after a failure, and held."""
 
 log = logging.getLogger("nahuo.writer")
 
@@ -103,7 +107,7 @@ class Writer:
         self._stopping = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
-        self._committed_at = self._noted_at = 0.0
+        self._committed_at = self._noted_at = self._tried_at = 0.0
         self._step_envelopes = STEP_ENVELOPES[0]
         self.failure: str = ""
         """Why the last transaction failed; "" while all is well. Shown by the health page."""
@@ -174,6 +178,7 @@ class Writer:
             self._commit_received()
             self._keep_notes()
             self._decide()
+            self._try_to_write()
         self._note_returns()
         self._keep_notes()
 
@@ -239,6 +244,20 @@ class Writer:
         self._tell([(submission, outcome) for (submission, _), outcome in zip(batch, outcomes, strict=True)])
         for (_, future), outcome in zip(batch, outcomes, strict=True):
             future.set_result(outcome)
+
+    def _try_to_write(self) -> None:
+        """After a failure, once a second: does the disk take a commit again? So that what pages say of it ends without a device's help."""
+        if not self.failure or time.monotonic() - self._tried_at < IDLE_SECONDS:
+            return
+        self._tried_at = time.monotonic()
+        try:
+            with self._store.transaction() as conn:
+                set_meta(conn, WRITTEN, self._now_ms())
+        except Exception as error:  # noqa: BLE001 - whatever the database raises, it does not write yet
+            self.failure = words_of(error)
+            return
+        log.info("the database takes commits again")
+        self.failure = ""
 
     def _take(self) -> list[tuple[Submission, Future[Outcome]]]:
         batch = []

@@ -71,10 +71,12 @@ class Link:
         documents: Callable[[], Sequence[str]],
         renumber: Callable[[], Awaitable[None]],
         schema: int,
+        tells: Callable[[], Mapping[str, int]] = dict,
     ) -> None:
         """`url`: the hub's WebSocket. `token()` fetches a fresh one; it raises RetryableError (no signal) or RefusedError (revoked).
 
         `documents()` names what to sync now. `renumber()` gets this device a new number when it turns out to be a copy.
+        `tells()`: what else the device reports of itself, as whole numbers.
         """
         self._replica = replica
         self._url = url
@@ -82,6 +84,7 @@ class Link:
         self._documents = documents
         self._renumber = renumber
         self._schema = schema
+        self._tells = tells
         self._enabled = True
         self._wake = asyncio.Event()
         self._switched = asyncio.Event()
@@ -156,6 +159,8 @@ class Link:
         self._show(Phase.CONNECTING, "")
         if self._replica.is_copy or self._replica.is_forked:
             await self._renumber()
+        elif self._replica.wants_key:
+            await self._change_key()
         token = await self._token()
         async with connect(
             self._url,
@@ -186,6 +191,14 @@ class Link:
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _change_key(self) -> None:
+        try:
+            await self._renumber()
+        except RefusedError as error:
+            # A revoked device keeps its key and delivers what it has: that waits for a supervisor.
+            log.warning("no new key: %s", error)
+            self._replica.give_up_key()
 
     async def _read(self, socket: ClientConnection, talk: Session) -> None:
         self._open_documents(talk)
@@ -272,6 +285,8 @@ class Link:
         if isinstance(clock, int):
             self._change(clock_ahead_ms=_wall_ms() - clock)
         self._change(revoked=hello.get("revoked") is True)
+        if hello.get("new_key") is True:
+            self._replica.ask_for_key()
         least = hello.get("schema_min", 0)
         self._outdated = hello.get("protocol", wire.PROTOCOL) != wire.PROTOCOL or (
             isinstance(least, int) and least > self._schema
@@ -282,6 +297,8 @@ class Link:
     async def _send(self, socket: ClientConnection, talk: Session) -> None:
         while True:
             self._wake.clear()
+            if self._replica.wants_key:
+                raise RetryableError("this device gets a new key: it connects again")
             for frame in talk.take_frames():
                 await socket.send(frame)
             ready = talk.wanted()
@@ -311,6 +328,7 @@ class Link:
             "waiting": waiting.actions,
             "since_ms": waiting.since_ms,
             "clock_ms": _wall_ms(),
+            **self._tells(),
         }
 
     def _show(self, phase: Phase, detail: str) -> None:

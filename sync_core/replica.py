@@ -44,9 +44,11 @@ from sync_core.replica_schema import migrate
 from sync_core.replica_store import NEWEST
 from sync_core.storage import plain_error
 
-__all__ = ["INSTALL_TOKEN", "Admitted", "Replica", "Waiting"]
+__all__ = ["INSTALL_TOKEN", "NEW_KEY", "Admitted", "Replica", "Waiting"]
 
 INSTALL_TOKEN = "install.token"
+NEW_KEY = "new_key"
+"""The setting of a device that is to change its key: `{"file": name}` of the key that is asked for, "" before there is one."""
 
 
 class Replica(ReplicaAtHub):
@@ -135,6 +137,22 @@ class Replica(ReplicaAtHub):
         except FileNotFoundError:
             return True
 
+    @property
+    def wants_key(self) -> bool:
+        """True from `ask_for_key` until the new key is in force: the link gets it before it connects; work goes on meanwhile."""
+        return bool(self.setting(NEW_KEY))
+
+    def ask_for_key(self) -> None:
+        """A person, here or at the server, wants this device to have another key; asked twice it gets one."""
+        if not self.wants_key:
+            with self.transaction():
+                self.set_setting(NEW_KEY, {"file": ""})
+
+    def give_up_key(self) -> None:
+        """The server allots none (it revoked this device): go on under the old one."""
+        with self.transaction():
+            self.set_setting(NEW_KEY, None)
+
     def renumber(self, number: int, certificate: Mapping[str, Any]) -> int:
         """Continue under a new number: work the hub never acknowledged is said again, each fact with its old id as origin.
 
@@ -166,6 +184,7 @@ class Replica(ReplicaAtHub):
             self.set_setting("certificate", dict(certificate))
             self.set_setting("former_numbers", [*self.setting("former_numbers", []), old])
             self.set_setting("piece_serial", 0)
+            self.set_setting(NEW_KEY, None)
             self._write_install_token()
             self._twin_is_old = True
             renamed: dict[str, str] = {}

@@ -250,6 +250,21 @@ class ReplicaAtHub(ReplicaStore):
                 # One page each time: Python steps a statement without rows once.
                 conn.execute("PRAGMA incremental_vacuum(1)")
 
+    def save_room(self) -> None:
+        """Keep the journal short from now on (some 16 pages): room is scarcer than time."""
+        self.conn.execute("PRAGMA wal_autocheckpoint = 16")
+
+    def reuse_log(self) -> bool:
+        """Copy the journal's pages into the file, so that the next commits are written over it and need no room of their own.
+
+        False when there was nothing to copy, or no room for it.
+        """
+        try:
+            busy, pages, copied = self.conn.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+        except sqlite3.OperationalError:
+            return False
+        return not busy and pages == copied > 0
+
     def is_gone(self, document: str) -> bool:
         """True when a document was here and was forgotten; of a line, also when a later one was."""
         return self._remembered("gone", document, self._look_whether_gone)

@@ -32,9 +32,9 @@ class DeviceKey:
         """Return the signature of `signed`."""
         return self._signer.sign(signed)
 
-    def make_next(self) -> tuple[str, Signer]:
-        """Make a key that is on the disk and not in force yet; return its file's name and itself."""
-        name = f"device-{secrets.token_hex(4)}.key"
+    def make_next(self, name: str = "") -> tuple[str, Signer]:
+        """Make a key that is on the disk and not in force yet, or take the one made under `name`; return its file's name and itself."""
+        name = name or f"device-{secrets.token_hex(4)}.key"
         return name, open_signer(self._folder / name)
 
     def take(self, name: str, signer: Signer) -> None:

@@ -15,7 +15,7 @@ from clients.runtime.repair import DAMAGE
 from sync_core.errors import RefusedError
 from sync_core.facts import Json
 from sync_core.identity import Signer
-from sync_core.replica import Replica
+from sync_core.replica import NEW_KEY, Replica
 
 
 async def enrol(replica: Replica, signer: Signer, door: ServerDoor, code: str, *, name: str = "") -> int:
@@ -41,15 +41,23 @@ async def enrol(replica: Replica, signer: Signer, door: ServerDoor, code: str, *
 
 
 async def renumber(replica: Replica, key: DeviceKey, door: ServerDoor) -> None:
-    """Get a copied or restored device a number and a key of its own; unacknowledged work is said again under them.
+    """Get a device another number with another key: a copied or restored one, or one that somebody wants a new key for.
+
+    Unacknowledged work is said again under them. Whoever only changes his key asks with the same one until an answer arrives: the server
+    may have changed it already, and the old number says nothing that counts any more.
 
     Raises:
         RefusedError: the server does not know this device any more.
         RetryableError: the server cannot be reached; nothing is minted until it answers.
     """
-    name, fresh = key.make_next()
+    rotates = replica.wants_key and not (replica.is_copy or replica.is_forked)
+    name, fresh = key.make_next(str(replica.setting(NEW_KEY)["file"]) if rotates else "")
     damage = replica.setting(DAMAGE, {})
     asked: dict[str, Json] = {"public_key": fresh.public_key.hex(), "alg": fresh.alg}
+    if rotates:
+        with replica.transaction():
+            replica.set_setting(NEW_KEY, {"file": name})
+        asked["rotated"] = True
     if damage and not damage["told"]:
         asked |= {"damaged": True, "serial": damage["serial"], "labels": list(damage["labels"])}
     answer = await door.renumber(asked)

@@ -116,6 +116,7 @@ async def _run(client: Client, launch: Launch, *, suspect: bool = False) -> None
             documents=lambda: node.wanted_documents(),
             renumber=lambda: renumber(replica, signer, door),
             schema=MARKET_DAY.schema,
+            tells=lambda: {"free_mib": node.room_mib()},
         )
         hub_link = HubLink(link, replica)
         door.is_on = lambda: hub_link.enabled

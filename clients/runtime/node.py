@@ -4,7 +4,8 @@ Everything a screen shows comes from the replica, and every action is one transa
 commit brought them work. So the node needs no network to work, and a kill at any instruction loses nothing that was shown as done.
 
 A full disk refuses an action with plain words and nothing recorded. To leave the person room to finish the bag in his hand, a ballast
-file of 2 MiB is given up first (about 4,000 more actions) and laid down again at the next start that finds space.
+file of 2 MiB is given up first and laid down again at the next start that finds space. A tap writes some 80 KiB into the database's
+journal and a few into the file: on a full disk the journal is copied into the file and kept short, and the ballast is for the file.
 """
 
 from __future__ import annotations
@@ -34,6 +35,10 @@ BALLAST_BYTES: Final = 2 * 1024 * 1024
 _ROOM_BYTES_MIN: Final = 16 * 1024 * 1024
 """The ballast is laid down only where this much stays free beside it."""
 
+_MIB: Final = 1024 * 1024
+ROOM_MIB_LOW: Final = 50
+"""With less left the bar says so, and the platform's page of devices, while there are still days to act (REL-R13)."""
+
 CLOCK_OFF_MS_MAX: Final = 2 * 60_000
 """A clock that is wrong by more is shown in the bar; it refuses nothing (REL-R9)."""
 
@@ -60,6 +65,8 @@ class Bar:
     needs_person: int
     printers: Sequence[PrintState]
     disk_full: bool
+    room_mib: int | None = None
+    """What is left on the disk, in whole MiB, when that is little."""
     clock_off_min: int = 0
     """How far this device's clock is off the server's, in whole minutes; 0 up to two of them."""
     newer: bool = False
@@ -296,6 +303,7 @@ class Node:
             needs_person=self.needs_person(),
             printers=states,
             disk_full=self._disk_full,
+            room_mib=room_mib if (room_mib := self.room_mib()) < ROOM_MIB_LOW else None,
             clock_off_min=off_ms // 60_000 if off_ms > CLOCK_OFF_MS_MAX else 0,
             newer=self.replica.needs_update,
             contact=self.contact.word(live=self._is_live(link), actions=waiting.actions),
@@ -313,6 +321,10 @@ class Node:
 
     # --- disk -------------------------------------------------------------------------------------------------------------
 
+    def room_mib(self) -> int:
+        """How much is left on the disk, in whole MiB."""
+        return shutil.disk_usage(self.folder).free // _MIB
+
     def lay_ballast(self) -> None:
         """Keep 2 MiB aside for the moment the disk is full, where there is room for it."""
         path = self.folder / BALLAST
@@ -324,9 +336,15 @@ class Node:
             # Real bytes: a sparse file would hold no space at all.
             file.write(os.urandom(BALLAST_BYTES))
 
+    def reuse_log(self) -> bool:
+        """The disk is full: let the next commits be written over the journal; True when there was something to gain."""
+        self._disk_full = True
+        return self.replica.reuse_log()
+
     def free_ballast(self) -> bool:
         """Give the ballast up; True when there was one."""
         self._disk_full = True
+        self.replica.save_room()
         return drop_ballast(self.folder)
 
     # --- running ----------------------------------------------------------------------------------------------------------

@@ -80,6 +80,7 @@ def routes(shared: Shared) -> list[BaseRoute]:
         Route("/printer/choose", pages.printer_choose, methods=["POST"]),
         Route("/settings", inside(pages.settings)),
         Route("/settings/language", pages.language, methods=["POST"]),
+        Route("/settings/new-key", pages.new_key, methods=["POST"]),
         Route("/control/link", pages.control_link, methods=["POST"]),
     ]
 
@@ -294,11 +295,25 @@ class SharedPages:
         scope = self._node.scope()
         number = self._node.replica.number
         organisation, terminal = str(scope.get("organisation", "")), str(scope.get("terminal_name", ""))
-        answer: dict[str, Json] = {"ok": True, "number": number, "organisation": organisation, "terminal": terminal}
+        wants_key = self._node.replica.wants_key
+        answer: dict[str, Json] = {
+            "ok": True, "number": number, "organisation": organisation, "terminal": terminal, "wants_key": wants_key,
+        }  # fmt: skip
         return self._frame.show(
             request, "settings.html", answer=answer, number=number, organisation=organisation, terminal_name=terminal,
-            server=self._shared.server,
+            server=self._shared.server, wants_key=wants_key,
         )  # fmt: skip
+
+    async def new_key(self, request: Request) -> Response:
+        """Another key, and with it another number, as soon as there is a signal; work goes on meanwhile."""
+
+        def run(_form: Form) -> Done:
+            if self._node.replica.number is None:
+                raise RefusedError("replica.not_enrolled", "this device is not enrolled")
+            self._node.replica.ask_for_key()
+            return Done(go="/settings", answer={"new_key": "asked"})
+
+        return await self._frame.perform(request, run, back="/settings")
 
     async def language(self, request: Request) -> Response:
         """Chinese or English."""

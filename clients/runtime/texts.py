@@ -60,6 +60,7 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
     ),
     "bar.newer": ("有更新的记录看不懂：请更新程序", "Newer records wait: update this program"),
     "bar.disk_full": ("磁盘满了，请清理", "Disk full: free some space"),
+    "bar.room": ("空间只剩 {n} MiB，请清理", "Only {n} MiB left: free some space"),
     # --- sign-in and enrolment
     "sign_in.title": ("谁在用这台设备？", "Who is using this device?"),
     "sign_in.who": ("姓名", "Name"),
@@ -143,6 +144,11 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
     "settings.person": ("使用人", "Person"),
     "settings.organisation": ("所属", "Organisation"),
     "settings.server": ("服务器", "Server"),
+    "settings.new_key": ("换新的密钥", "Take a new key"),
+    "settings.new_key_waits": (
+        "连上服务器时会换新的密钥和设备号，没传的一件不少。照常干活。",
+        "It takes a new key and number when it is connected; nothing that waits is lost. Go on working.",
+    ),
     # --- the picker
     "tasks.search": ("搜：档口、款号、拼音首字母", "Search: stall, style, initials"),
     "tasks.open": ("还要拿 {n} 件", "{n} to buy"),

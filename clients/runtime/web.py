@@ -14,6 +14,7 @@ import secrets
 import sqlite3
 import unicodedata
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -38,6 +39,7 @@ from sync_core.errors import (
     RetryableError,
 )
 from sync_core.facts import Json
+from sync_core.storage import FULL_WORDS
 from trade import words
 
 FORM_BYTES_MAX: Final = 64 * 1024
@@ -189,9 +191,7 @@ class Frame:
             try:
                 done, again = self.once(form, run)
             except DiskFullError:
-                if not self.node.free_ballast():
-                    raise
-                done, again = self.once(form, run)
+                done, again = self._once_more(form, run)
         except NahuoError as error:
             if refused is not None:
                 shown = refused(error)
@@ -200,6 +200,19 @@ class Frame:
         if wants_json(request.headers):
             return JSONResponse({"ok": True, "again": again, **done.answer})
         return RedirectResponse(done.go, status_code=303)
+
+    def _once_more(self, form: Form, run: Callable[[Form], Done]) -> tuple[Done, bool]:
+        """The disk is full: what the journal holds is written into the file first, then the ballast is given up.
+
+        Raises:
+            DiskFullError: neither made room; nothing was changed.
+        """
+        if self.node.reuse_log():
+            with suppress(DiskFullError):
+                return self.once(form, run)
+        if not self.node.free_ballast():
+            raise DiskFullError(FULL_WORDS)
+        return self.once(form, run)
 
     def once(self, form: Form, run: Callable[[Form], Done]) -> tuple[Done, bool]:
         """Return what the action of this form answered, and whether that was earlier.

@@ -61,7 +61,9 @@ class KeysAsked(BaseModel):
 
 
 class RenumberAsked(BaseModel):
-    """A restored or copied device asks for another number; one whose file was damaged tells what it minted and saved."""
+    """A restored or copied device asks for another number; one whose file was damaged tells what it minted and saved; one that changes its
+    key says so.
+    """
 
     model_config = ConfigDict(strict=True, extra="ignore")
     public_key: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -69,6 +71,7 @@ class RenumberAsked(BaseModel):
     damaged: bool = False
     serial: Annotated[int, Field(ge=0, le=999_999)] = 0
     labels: Annotated[list[Annotated[str, Field(pattern=r"^\d{12}$")]], Field(max_length=200)] = []
+    rotated: bool = False
 
 
 @router.post("/enrol")
@@ -124,7 +127,7 @@ async def token(request: Request, asked: TokenAsked) -> Response:
 
 @router.post("/device/renumber")
 async def renumber(request: Request, asked: RenumberAsked) -> Response:
-    """Allot another number to a restored or copied device, which shows that it holds the old number's key by its token."""
+    """Allot another number to a restored or copied device, or one that changes its key; its token shows that it holds the old key."""
     running = _running(request)
     bearer = read_token(running.server.secret, frame.bearer(request) or "", now_ms=running.clock_ms())
     if bearer is None or bearer.documents is not None:
@@ -137,6 +140,7 @@ async def renumber(request: Request, asked: RenumberAsked) -> Response:
         damaged=asked.damaged,
         serial=asked.serial,
         labels=asked.labels,
+        rotated=asked.rotated,
     )
     return _told(await running.carry_out(command, by=f"device:{bearer.device}"))
 

@@ -261,6 +261,7 @@ HANDLERS: Final[dict[str, Handler]] = {
     c.DeviceCode.KIND: devices.keep_code,
     c.DeviceEnrol.KIND: devices.enrol,
     c.DeviceRenumber.KIND: damaged.renumber,
+    c.DeviceNewKey.KIND: devices.ask_new_key,
     c.DeviceRevoke.KIND: devices.revoke,
     c.DeviceWriteOff.KIND: closing.write_off_device,
     c.DeviceAllowance.KIND: devices.set_allowance,

@@ -68,6 +68,12 @@ async def revoke(asking: Platform, number: int) -> Response:
     return await asking.follow(make(commands.DeviceRevoke, device=number), "/platform/devices")
 
 
+@router.post("/devices/{number}/new-key")
+async def new_key(asking: Platform, number: int) -> Response:
+    """It takes another key when it is connected; what comes under the old one from then on waits."""
+    return await asking.follow(make(commands.DeviceNewKey, device=number), "/platform/devices")
+
+
 @router.post("/devices/{number}/write-off")
 async def write_off(asking: Platform, number: int) -> Response:
     """It will never answer: its recalls count as answered (D9)."""

@@ -19,6 +19,8 @@ from server.rows import get_meta
 
 BEHIND_MS = 10 * 60_000
 """A device not seen for so long may know more than the server shows (R17)."""
+ROOM_MIB_LOW = 50
+"""A device with less left on its disk is shown as one that somebody should look at, before it is given more tasks (REL-R13)."""
 
 
 def wallet(conn: Connection, merchant: str) -> Row:
@@ -82,6 +84,8 @@ def devices(
         report = (reports or {}).get(number, {})
         one["connected"] = number in connected
         one["waiting"] = report.get("waiting")
+        free_mib = report.get("free_mib")
+        one["room_mib"] = free_mib if free_mib is not None and free_mib < ROOM_MIB_LOW else None
         said_ms, heard_ms = report.get("clock_ms"), report.get("received_ms")
         one["clock_off_s"] = None if said_ms is None or heard_ms is None else (said_ms - heard_ms) // 1000
         one["behind"] = (

@@ -264,6 +264,7 @@ DONE: Mapping[str, Word] = {
     "person.create": Word("人员已保存。", "The person was saved."),
     "person.end": Word("已离开，不能再签到。", "He signs in nowhere any more."),
     "device.code": Word("登记码已生成。", "The code was made."),
+    "device.new_key": Word("连上时它会换新的密钥和设备号。", "It takes a new key and number when it is connected."),
     "device.revoke": Word("设备已停用。", "The device was revoked."),
     "orphan.adopt": Word("已按标签认领这件。", "The piece was adopted by its label."),
     "tasks.hand_over": Word("任务已转交。", "The tasks were handed over."),

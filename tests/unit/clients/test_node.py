@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -33,6 +34,15 @@ async def test_a_full_disk_gives_up_the_ballast_and_the_tap_goes_through(
     monkeypatch.setattr(Frame, "once", full_while_ballast_lies)
     assert (await field.post("/buy", tasks="T1-1"))["ok"] is True
     assert not ballast.exists()
+
+
+async def test_little_room_is_shown_while_there_is_still_some(field: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    left = {"bytes": 50 * 1024 * 1024}
+    monkeypatch.setattr("shutil.disk_usage", lambda _folder: SimpleNamespace(free=left["bytes"]))
+    assert field.node.bar().room_mib is None
+    left["bytes"] -= 1
+    assert field.node.bar().room_mib == 49
+    assert "空间只剩 49 MiB" in (await field.get("/pulse"))["bar"]
 
 
 def test_a_client_listens_on_the_loopback_only_and_says_when_a_port_is_taken() -> None:
