@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import Row, delete, insert, select
 
 from server import commands as c
 from server import contact
@@ -22,7 +22,7 @@ from server.installation import FIRST_DEVICE
 from server.rows import get_meta, set_meta, upsert
 from sync_core import limits
 from sync_core.errors import RefusedError
-from sync_core.facts import DOCUMENT_WRITER, Fact, canonical_json
+from sync_core.facts import DOCUMENT_WRITER, Fact, Json, canonical_json
 
 LATE_WORK_MS: Final = 100 * 24 * 60 * 60 * 1000
 """How long ago a document may have ended in which a restored device still says again what it had not delivered."""
@@ -157,14 +157,20 @@ def renumber(b: Batch, command: c.DeviceRenumber) -> dict[str, Any]:
         .values(device=number)
     )
     b.conn.execute(st.cell.update().where(st.cell.c.terminal == command.device).values(terminal=number))
+    b.conn.execute(
+        st.shop_order.update()
+        .where(st.shop_order.c.terminal == command.device)
+        .where(st.shop_order.c.status.not_in(("shipped", "closed")))
+        .values(terminal=number)
+    )
     b.conn.execute(st.trip.update().where(st.trip.c.device == command.device).values(device=number))
     b.set(s.device, command.device, replaced_by=number)
     contact.carry_over(b, command.device, number)
-    b.conn.execute(delete(s.key_asked).where(s.key_asked.c.device == command.device))
-    b.store.new_keys.discard(command.device)
     if command.rotated:
-        # Whoever holds the old key from now on, it is not the device.
-        revoke(b, c.DeviceRevoke(device=command.device))
+        # Whoever holds the old key from now on, it is not the device. A copy's leaves the wish as it is: the original is still asked.
+        b.conn.execute(delete(s.key_asked).where(s.key_asked.c.device == command.device))
+        b.store.new_keys.discard(command.device)
+        _end(b, old)
     say_scope(b, number, json.loads(old.documents))
     return _told(b, number)
 
@@ -209,11 +215,20 @@ def set_allowance(b: Batch, command: c.DeviceAllowance) -> dict[str, Any]:
 
 
 def revoke(b: Batch, command: c.DeviceRevoke) -> dict[str, Any]:
-    """The device may do nothing any more; what it still delivers is parked (E31)."""
-    device = _need(b, command.device)
-    b.set(s.device, device.number, revoked_ms=device.revoked_ms or b.now_ms)
-    b.store.ended.add(device.number)
-    return {}
+    """The device may do nothing any more; what it still delivers is parked (E31).
+
+    Whoever revokes a number means the device in somebody's hand: one that changed its key meanwhile is stopped under its new number too.
+    """
+    device: Row[Any] | None = _need(b, command.device)
+    stopped: list[Json] = []
+    while device is not None:
+        after = None if device.replaced_by is None else b.row(s.device, device.replaced_by)
+        # A change of keys ends the old number in the moment in which the new one begins; a copy's new number is another device's.
+        changed_key = after is not None and device.revoked_ms == after.enrolled_ms
+        _end(b, device)
+        stopped.append(device.number)
+        device = after if changed_key else None
+    return {"stopped": stopped}
 
 
 def end_person(b: Batch, command: c.PersonEnd) -> dict[str, Any]:
@@ -238,6 +253,11 @@ def people_changed(b: Batch, person: str) -> None:
 
 
 # --- below ------------------------------------------------------------------------------------------------------------------
+
+
+def _end(b: Batch, device: Row[Any]) -> None:
+    b.set(s.device, device.number, revoked_ms=device.revoked_ms or b.now_ms)
+    b.store.ended.add(device.number)
 
 
 def _open_wall(b: Batch, number: int, warehouse: str) -> None:

@@ -8,6 +8,7 @@ SQLite runs in WAL with synchronous=FULL: a commit that returned survives a powe
 from __future__ import annotations
 
 import json
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -27,17 +28,19 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
 
 from server import schema as s
 from server import schema_trade  # noqa: F401  (its tables join the metadata)
 from server.migrations import migrate
 from server.quarantine import Quarantine
 from server.rows import add_all, get_meta, row_by_key, set_meta, upsert, upsert_all
-from sync_core.errors import IncompatibleError, InvariantError
+from sync_core.errors import DiskError, IncompatibleError, InvariantError
 from sync_core.facts import is_server
 from sync_core.gate import Head, Run, entry_bytes, group_runs
 from sync_core.hub import LogRow, Refused
 from sync_core.identity import Verifier
+from sync_core.storage import plain_error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,9 +92,9 @@ class Store:
         self.wake: Callable[[], None] = lambda: None
         """Called after a command was left; the application sets it to wake its writer."""
         self.ended: set[int] = set()
+        """Devices revoked since the start; their open connections are sent nothing from then on."""
         self.new_keys: set[int] = set()
         """Devices that shall take another key as soon as they are connected."""
-        """Devices revoked since the start; their open connections are sent nothing from then on."""
         self.appended: dict[str, dict[int, int]] = {}
         """{document: {writer: last seq}} appended in transactions since the writer last fanned out; uncommitted ones while one is open."""
 
@@ -280,6 +283,7 @@ def open_store(url_or_path: str | Path, *, synchronous: str = "FULL") -> Store:
 
     Raises:
         IncompatibleError: it was written by a newer version.
+        DiskError: the disk is full, read-only, or does not give or take bytes.
     """
     target = str(url_or_path)
     if "://" not in target:
@@ -302,11 +306,15 @@ def open_store(url_or_path: str | Path, *, synchronous: str = "FULL") -> Store:
     store = Store(engine, writer)
     try:
         _migrate(store)
+    except DBAPIError as error:
+        store.close()
+        plain = plain_error(error.orig) if isinstance(error.orig, sqlite3.Error) else None
+        if isinstance(plain, DiskError):
+            raise plain from error
+        raise
     except BaseException:
         store.close()
         raise
-    with store.reading() as conn:
-        store.new_keys.update(conn.execute(select(s.key_asked.c.device)).scalars())
     return store
 
 
@@ -339,14 +347,15 @@ def _migrate(store: Store) -> None:
             raise IncompatibleError(
                 f"the database has schema {version}, this program knows {s.SCHEMA_VERSION}: update it"
             )
-        if version == s.SCHEMA_VERSION:
-            return
-        if version:
-            migrate(conn, version)
-        else:
-            s.metadata.create_all(conn)
-            _forbid_changes(conn)
-        set_meta(conn, "schema_version", s.SCHEMA_VERSION)
+        if version != s.SCHEMA_VERSION:
+            if version:
+                migrate(conn, version)
+            else:
+                s.metadata.create_all(conn)
+                _forbid_changes(conn)
+            set_meta(conn, "schema_version", s.SCHEMA_VERSION)
+        # In the same transaction: an older database has this table only from here on.
+        store.new_keys.update(conn.execute(select(s.key_asked.c.device)).scalars())
 
 
 def _forbid_changes(conn: Connection) -> None:

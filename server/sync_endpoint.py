@@ -58,8 +58,9 @@ class SyncPorts:
     """(peer, document) -> "read-write", "readonly" or None."""
     is_revoked: Callable[[int], Awaitable[bool]]
     ended: Callable[[int], bool]
-    asks_new_key: Callable[[int], bool]
     """True for a device that was revoked since this server started: an open connection falls silent at once."""
+    asks_new_key: Callable[[int], bool]
+    """True for a device that shall take another key and has not yet."""
     reported: Callable[[int, dict[str, Any]], Awaitable[None]]
     hello: Callable[[], dict[str, Any]]
     refuse: Callable[[Refused], None]

@@ -111,6 +111,8 @@ class Writer:
         self._step_envelopes = STEP_ENVELOPES[0]
         self.failure: str = ""
         """Why the last transaction failed; "" while all is well. Shown by the health page."""
+        self._failed = False
+        """Something failed in this round: then no small commit that holds says that all is well."""
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start the thread; outcomes are delivered on `loop`."""
@@ -172,13 +174,14 @@ class Writer:
             with self._work:
                 if not (self._queue or self._back or self._nudged or self._stopping):
                     self._work.wait(IDLE_SECONDS)
-                self._nudged = False
+                self._nudged = self._failed = False
                 if self._stopping and not self._queue:
                     break
             self._commit_received()
             self._keep_notes()
             self._decide()
-            self._try_to_write()
+            if not self._failed:
+                self._try_to_write()
         self._note_returns()
         self._keep_notes()
 
@@ -193,7 +196,7 @@ class Writer:
                     note_return(conn, device, now_ms=self._now_ms())
         except Exception as error:
             log.exception("returns were not noted")
-            self.failure = words_of(error)
+            self._fail(error)
             for _, future in back:
                 future.set_exception(OSError("the server could not commit"))
             return
@@ -222,7 +225,7 @@ class Writer:
                 self._store.quarantined.tell(conn)
         except Exception as error:
             log.exception("the notes were not written")
-            self.failure = str(error)
+            self._fail(error)
 
     def _commit_received(self) -> None:
         self._note_returns()
@@ -234,7 +237,7 @@ class Writer:
                 outcomes = commit_batch(self._store, [submission for submission, _ in batch])
         except Exception as error:
             log.exception("the commit failed")
-            self.failure = words_of(error)
+            self._fail(error)
             self._store.appended.clear()
             for _, future in batch:
                 future.set_exception(OSError("the server could not commit"))
@@ -245,6 +248,9 @@ class Writer:
         for (_, future), outcome in zip(batch, outcomes, strict=True):
             future.set_result(outcome)
 
+    def _fail(self, error: Exception) -> None:
+        self.failure, self._failed = words_of(error), True
+
     def _try_to_write(self) -> None:
         """After a failure, once a second: does the disk take a commit again? So that what pages say of it ends without a device's help."""
         if not self.failure or time.monotonic() - self._tried_at < IDLE_SECONDS:
@@ -254,7 +260,7 @@ class Writer:
             with self._store.transaction() as conn:
                 set_meta(conn, WRITTEN, self._now_ms())
         except Exception as error:  # noqa: BLE001 - whatever the database raises, it does not write yet
-            self.failure = words_of(error)
+            self._fail(error)
             return
         log.info("the database takes commits again")
         self.failure = ""
@@ -279,7 +285,7 @@ class Writer:
                 more = self._authority.run_batch(self._now_ms(), envelopes_max=self._step_envelopes)
             except Exception as error:
                 log.exception("the authority failed")
-                self.failure = words_of(error)
+                self._fail(error)
                 self._store.appended.clear()
                 return
             took = time.monotonic() - started

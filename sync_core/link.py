@@ -32,6 +32,8 @@ OWN = "device/"
 """How the documents begin in which a hub says what a device may sync."""
 HELLO = "hello"
 REPORT = "report"
+_REVOKED, _NO_NUMBERS = "device.revoked", "enrol.numbers"
+"""Why a hub gives no new key: not to this device any more; not before somebody has made room for numbers."""
 
 
 class Phase(StrEnum):
@@ -94,6 +96,8 @@ class Link:
         self._claimed: dict[str, Mapping[int, int]] = {}
         """{document: what the hub counts there}, as it said last on this connection."""
         self._outdated = False
+        self._keeps_key = False
+        """The hub gave no new key since this program started: it is not asked again and again."""
         self._unfolded = False
         self._folded_ms = 0
         self.status = LinkStatus(
@@ -158,8 +162,8 @@ class Link:
     async def _live(self) -> None:
         self._show(Phase.CONNECTING, "")
         if self._replica.is_copy or self._replica.is_forked:
-            await self._renumber()
-        elif self._replica.wants_key:
+            await self._become_another()
+        elif self._replica.wants_key and not self._keeps_key:
             await self._change_key()
         token = await self._token()
         async with connect(
@@ -192,13 +196,29 @@ class Link:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _change_key(self) -> None:
+    async def _become_another(self) -> None:
+        """Get a copy a number of its own. One of a revoked device gets none: it mints nothing, and delivers what it has."""
         try:
             await self._renumber()
         except RefusedError as error:
-            # A revoked device keeps its key and delivers what it has: that waits for a supervisor.
+            if error.code != _REVOKED:
+                raise
+            log.warning("no new number: %s", error)
+
+    async def _change_key(self) -> None:
+        """Ask for the new key. A device that is told that there is none goes on under the one it has, and delivers its work.
+
+        Nothing else ends the asking: a server whose answer got lost may have changed the key already, and takes nothing more under the old.
+        """
+        try:
+            await self._renumber()
+        except RefusedError as error:
+            if error.code not in (_REVOKED, _NO_NUMBERS):
+                raise
             log.warning("no new key: %s", error)
-            self._replica.give_up_key()
+            self._keeps_key = True
+            if error.code == _REVOKED:
+                self._replica.give_up_key()
 
     async def _read(self, socket: ClientConnection, talk: Session) -> None:
         self._open_documents(talk)
@@ -285,7 +305,7 @@ class Link:
         if isinstance(clock, int):
             self._change(clock_ahead_ms=_wall_ms() - clock)
         self._change(revoked=hello.get("revoked") is True)
-        if hello.get("new_key") is True:
+        if hello.get("new_key") is True and not self._keeps_key:
             self._replica.ask_for_key()
         least = hello.get("schema_min", 0)
         self._outdated = hello.get("protocol", wire.PROTOCOL) != wire.PROTOCOL or (
@@ -297,7 +317,7 @@ class Link:
     async def _send(self, socket: ClientConnection, talk: Session) -> None:
         while True:
             self._wake.clear()
-            if self._replica.wants_key:
+            if self._replica.wants_key and not self._keeps_key:
                 raise RetryableError("this device gets a new key: it connects again")
             for frame in talk.take_frames():
                 await socket.send(frame)

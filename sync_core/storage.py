@@ -29,7 +29,11 @@ def plain_error(error: sqlite3.Error | OSError) -> NahuoError | None:
         if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
             return DiskError("disk.read_only", READ_ONLY_WORDS)
         return DiskError("disk.error", ERROR_WORDS) if error.errno == errno.EIO else None
-    match getattr(error, "sqlite_errorcode", 0) & _PRIMARY:
+    code = getattr(error, "sqlite_errorcode", 0)
+    if code == sqlite3.SQLITE_IOERR_SHMSIZE:
+        # The file beside the journal cannot grow: so a full disk looks to whoever opens the database on it.
+        return DiskFullError(FULL_WORDS)
+    match code & _PRIMARY:
         case sqlite3.SQLITE_FULL:
             return DiskFullError(FULL_WORDS)
         case sqlite3.SQLITE_IOERR | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PROTOCOL:

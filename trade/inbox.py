@@ -7,7 +7,7 @@ Pure. Rules E1-E4, E7, E9, E18, E21, D7, D9-D11, D14, I14.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -82,15 +82,16 @@ class Entry:
         return ENTRIES[self.code].en
 
 
-def inbox(states: Iterable[tuple[str, State]], device: int | None = None) -> list[Entry]:
+def inbox(states: Iterable[tuple[str, State]], own: Collection[int | None] | None = None) -> list[Entry]:
     """Return the entries of one device's own actions, None: of everybody's (a supervisor's list), each once.
 
+    `own` are the numbers of the device: the one it has, and those it had before; what it did under them did not win on it either.
     `states` are (subject, state) of any subjects, as `MARKET_DAY.fold` returned them.
     """
     found: dict[str, Entry] = {}
     for subject, state in states:
         for entry in entries_of(subject, state):
-            if device is None or entry.device == device:
+            if own is None or entry.device in own:
                 found.setdefault(entry.key, entry)
     return list(found.values())
 

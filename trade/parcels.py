@@ -7,7 +7,7 @@ Pure and total. Rules R51, R52, R71, R72, D2, D9, D16, D17, E5, E13, E15-E18, I2
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -218,11 +218,16 @@ def view_order(order: str, state: State, tasks: Mapping[str, State], pieces: Map
     )
 
 
-def may_pack(view: OrderView, parcel: State, *, order_terminal: int | None, terminal: int) -> StopReason | None:
-    """Return why a terminal may not pack or ship this order now, None when it may (D16, D17, E15, E16, I3)."""
+def may_pack(
+    view: OrderView, parcel: State, *, order_terminal: int | None, own: Collection[int | None]
+) -> StopReason | None:
+    """Return why a terminal may not pack or ship this order now, None when it may (D16, D17, E15, E16, I3).
+
+    `own` are the numbers of the terminal: the one it has, and those it had before a repair, a restore or a new key.
+    """
     if view.stop is not None:
         return view.stop
-    if order_terminal is not None and order_terminal != terminal:
+    if order_terminal is not None and order_terminal not in own:
         return "other_terminal"
     if not view.complete:
         return "incomplete"

@@ -100,7 +100,8 @@ def _apply_answer(state: State, fact: PlacedFact, body: kinds.FactBody) -> None:
             state["asked"] = state["bounced"] = None
         case kinds.AnswerWithdrawn():
             for answer in state["answers"]:
-                if answer["fact"] == body.fact and answer["device"] == fact.device:
+                same = answer["device"] == fact.device or answer["person"] == fact.person
+                if answer["fact"] == body.fact and same:
                     answer["withdrawn"] = True
             for word in ("asked", "bounced"):
                 if state[word] is not None and state[word]["fact"] == body.fact:

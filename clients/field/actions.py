@@ -320,7 +320,7 @@ def _remember(node: Node, kind: str, wanted: Sequence[Task], ids: Sequence[str],
 
 def _purchase_of(node: Node, task: str) -> dict[str, Any] | None:
     found = find_task(node, task)
-    own = [p for p in found.state["purchases"] if p["device"] == node.replica.number and not p["undone"]]
+    own = [p for p in found.state["purchases"] if p["device"] in node.own_numbers() and not p["undone"]]
     if not own:
         return None
     last = own[-1]

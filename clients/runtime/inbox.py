@@ -63,12 +63,12 @@ class Inbox:
 
     def _keep_unread(self, conn: sqlite3.Connection, document: str) -> None:
         """A document leaves: what nobody has read of it stays until somebody has, and marks of what was read leave with it."""
-        replica, number = self._node.replica, self._node.replica.number
+        replica, own = self._node.replica, self._node.own_numbers()
         states = [(subject, state) for kind in self._kinds for _, subject, state in replica.states(kind, document)]
         others = [(x, state) for kind in self._kinds for d, x, state in replica.states(kind) if d != document]
-        still = {_mark(entry) for entry in trade_inbox.inbox(others, number)}
+        still = {_mark(entry) for entry in trade_inbox.inbox(others, own)}
         seen = {row[0] for row in conn.execute("SELECT entry FROM inbox_seen")}
-        for entry in trade_inbox.inbox(states, number):
+        for entry in trade_inbox.inbox(states, own):
             if _is_told(entry) and _mark(entry) not in seen | still:
                 conn.execute(
                     "INSERT OR IGNORE INTO inbox_kept VALUES (?, ?, ?, ?, ?)",
@@ -94,7 +94,7 @@ def _read(node: Node, language: Language, kinds: Sequence[str]) -> list[Entry]:
     seen = {row[0] for row in conn.execute("SELECT entry FROM inbox_seen")}
     states = [(subject, state) for kind in kinds for _, subject, state in node.replica.states(kind)]
     found: dict[str, Entry] = {}
-    for entry in trade_inbox.inbox(states, node.replica.number):
+    for entry in trade_inbox.inbox(states, node.own_numbers()):
         if not _is_told(entry):
             continue
         mark = _mark(entry)

@@ -69,7 +69,7 @@ def scan_waybill(node: Node, text: str) -> Outcome | None:
         shown = {**parts, "at": clock(first["at_ms"]), "terminal": first["device"]}
         return Outcome(word="already_shipped", parts=shown, answer=about)
     order = read_order(node, str(state["order"]))
-    stop = order.stop(node.number)
+    stop = order.stop(node.own_numbers())
     match stop:
         case "closed":
             return Outcome(word="stop_closed", parts={"order": order.state["order_no"] or order.id}, answer=about)
@@ -108,7 +108,7 @@ def reprint_waybill(node: Node, parcel: str) -> Outcome:
     waybill = order.parcel_state["waybill"]
     if order.parcel != parcel or waybill is None or order.parcel_state["status"] not in ("packed", "printed"):
         raise RefusedError("waybill.not_packed", parcel)
-    if order.stop(node.number) is not None:
+    if order.stop(node.own_numbers()) is not None:
         raise RefusedError("waybill.stopped", parcel)
     receiver = open_receiver(node, parcel, waybill)
     if receiver is None:

@@ -117,7 +117,7 @@ def _place(
         return Outcome(word="to_stock", parts={"code": tail(label.code)}, answer=about)
     shown = {"cell": cell or "—", "count": _count_of(order, label), "code": tail(label.code)}
     answer = {**about, "count": shown["count"], "provisional": label.qr is not None and not order.state["tasks"]}
-    if terminal is not None and terminal != node.number:
+    if terminal not in node.own_numbers():
         return Outcome(word="carry", parts={**shown, "terminal": terminal}, answer={**answer, "terminal": terminal})
     if not order.view.complete or not order.state["tasks"]:
         return Outcome(word="in_cell", parts=shown, answer=answer)
@@ -158,7 +158,7 @@ def _already_here(node: Node, label: ScannedLabel, state: State) -> Outcome | No
             return Outcome(word="already_packed", parts=parts, answer=about)
         terminal = order.state["terminal"]
         if order.view.complete and order.state["tasks"] and label.code in order.view.pieces.values():
-            if terminal is None or terminal == node.number:
+            if terminal in node.own_numbers():
                 with node.replica.transaction():
                     return _place(node, order, about, order.cell, terminal, label)
             parts = {"cell": order.cell or "—", "terminal": terminal, "count": order.count}

@@ -218,12 +218,12 @@ class WarehouseScreens:
             orders=orders,
             waiting=waiting,
             unheard=unheard,
-            number=self._node.number,
+            own=self._node.own_numbers(),
         )
 
     async def ship(self, request: Request) -> Response:
         """Packed and not shipped; and what is complete but parked, with the reason."""
-        number = self._node.number
+        own = self._node.own_numbers()
         ready: list[tuple[wall.Order, str | None]] = []
         parked: list[tuple[wall.Order, str]] = []
         missing = set(missing_keys(self._node))
@@ -231,7 +231,7 @@ class WarehouseScreens:
             if order.state["shipped"] or order.parcel_state["shipped"]:
                 continue
             if order.parcel_state["packed"] is not None:
-                ready.append((order, order.stop(number)))
+                ready.append((order, order.stop(own)))
             elif order.view.complete:
                 if order.view.stop is not None:
                     parked.append((order, order.view.stop))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,9 +42,9 @@ class Order:
         """Its cell in the wall, empty for a single piece."""
         return str(self.state["cell"] or "")
 
-    def stop(self, terminal: int) -> StopReason | None:
-        """Return why `terminal` may not pack or ship it now."""
-        return may_pack(self.view, self.parcel_state, order_terminal=self.state["terminal"], terminal=terminal)
+    def stop(self, own: Collection[int | None]) -> StopReason | None:
+        """Return why the terminal of these numbers may not pack or ship it now."""
+        return may_pack(self.view, self.parcel_state, order_terminal=self.state["terminal"], own=own)
 
 
 def prepare(conn: sqlite3.Connection) -> None:

@@ -91,6 +91,10 @@ class Desk:
             raise RetryableError(f"{path} answered {answer.status}")
         return answer.body
 
+    def page(self, path: str) -> str:
+        """Read a page as a browser gets it."""
+        return self._client.get(path, headers={"accept": "text/html"}).text
+
     def close(self) -> None:
         """Leave."""
         self._client.close()

@@ -59,7 +59,12 @@ def decide(b: Batch, document: str, fact: PlacedFact, *, received_ms: int) -> No
 
 
 def park(b: Batch, document: str, fact: PlacedFact) -> None:
-    """Let a fact wait for a supervisor; an entry he has settled before is opened again."""
+    """Let a fact wait for a supervisor; an entry he has settled before is opened again.
+
+    What the device has said again under its next number counts already: nobody needs to look at it.
+    """
+    if b.verdict_of(document, fact.id, f"decide:{fact.kind}") is not None:
+        return
     if b.once(document, fact.id, PARKED):
         key = f"{PARKED}|{fact.writer}"
         b.discrepancy("parked", f"device:{fact.writer}", PLATFORM, facts=[fact.id], key=key)

@@ -17,7 +17,7 @@ from typing import Final
 from sqlalchemy import ColumnElement, Connection, bindparam, collate, select
 
 from server import schema as s
-from server.authority.log_reading import Memory, placed_fact
+from server.authority.log_reading import SUBJECTS_AT_ONCE, Memory, placed_fact
 from server.rows import Query, read
 from sync_core.facts import ENGINE_KINDS, Fact, PlacedFact, carry, subject_type
 from sync_core.fold import Trade, fold_subject, order_facts
@@ -69,9 +69,13 @@ def parked_facts(conn: Connection, document: str, facts: Sequence[PlacedFact]) -
     if not ids:
         return frozenset()
     v = s.verdict.c
-    said = conn.execute(select(v.fact, v.rule).where(v.document == document, v.fact.in_(ids))).all()
-    parked = {row.fact for row in said if row.rule == "parked"}
-    return frozenset(parked - {row.fact for row in said if row.rule.startswith("decide:")})
+    parked: set[str] = set()
+    for start in range(0, len(ids), SUBJECTS_AT_ONCE):
+        chunk = ids[start : start + SUBJECTS_AT_ONCE]
+        said = conn.execute(select(v.fact, v.rule).where(v.document == document, v.fact.in_(chunk))).all()
+        parked |= {row.fact for row in said if row.rule == "parked"}
+        parked -= {row.fact for row in said if row.rule.startswith("decide:")}
+    return frozenset(parked)
 
 
 def facts_in_document(conn: Connection, document: str) -> list[PlacedFact]:

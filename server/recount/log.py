@@ -45,6 +45,8 @@ class LogAgain:
     subjects: dict[tuple[str, str], list[PlacedFact]] = field(default_factory=dict)
     states: dict[tuple[str, str], State] = field(default_factory=dict)
     hashes: dict[str, str] = field(default_factory=dict)
+    continued: dict[int, set[int]] = field(default_factory=lambda: defaultdict(set))
+    """{number: those it continues, after a restore or a change of keys}."""
     voids: int = 0
 
     def said(self, kind: str) -> list[tuple[str, PlacedFact]]:
@@ -100,7 +102,7 @@ def _read_document(
             why = refusal.detail if refusal is not None else "its first envelopes are missing"
             chains.expect(False, f"{document}: device {run.device}: {why}")
         envelopes += [verified.envelope for verified in good]
-    placed = _place_all(document, envelopes)
+    placed = _place_all(again, document, envelopes)
     unique: dict[str, PlacedFact] = {}
     for fact in placed:
         for subject in dict.fromkeys(fact.subjects):
@@ -112,7 +114,7 @@ def _read_document(
     again.facts[document] = list(unique.values())
 
 
-def _place_all(document: str, envelopes: list[Envelope]) -> list[PlacedFact]:
+def _place_all(again: LogAgain, document: str, envelopes: list[Envelope]) -> list[PlacedFact]:
     told = [
         fact
         for envelope in envelopes
@@ -121,6 +123,8 @@ def _place_all(document: str, envelopes: list[Envelope]) -> list[PlacedFact]:
         if "document" in fact.subjects
     ]
     admissions: Mapping[int, Admission] = read_admissions(told)
+    for device, admission in admissions.items():
+        again.continued[device] |= admission.continues
     placed: list[PlacedFact] = []
     basis: dict[int, Mapping[int, int]] = {}
     for envelope in envelopes:

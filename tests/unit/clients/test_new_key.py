@@ -6,10 +6,19 @@ from collections.abc import Mapping
 
 import pytest
 
+from clients.runtime.device_key import DeviceKey
 from clients.runtime.enrol import renumber
+from clients.runtime.repair import DAMAGE, keep_twin, open_or_repair, restore_key
 from sync_core.errors import RetryableError
-from sync_core.facts import Json
-from tests.unit.clients.market import DEVICE, Bench
+from sync_core.facts import DOCUMENT_WRITER, Fact, Json
+from sync_core.twin import TWIN
+from tests.unit.clients.market import DEVICE, ROUTE, TERMINAL, TRIP, WALL, Bench, scope
+from tests.unit.clients.test_buying import state_of
+from tests.unit.clients.test_warehouse import code, double
+from trade import kinds
+from trade.projections import MARKET_DAY
+
+FRESH = 150
 
 
 async def test_work_goes_on_under_the_old_key_until_the_server_answers(field: Bench) -> None:
@@ -55,3 +64,65 @@ async def test_a_copy_that_wants_a_key_asks_as_the_copy_it_is(field: Bench) -> N
     (field.node.folder / "install.token").unlink()
     await renumber(field.replica, field.key, field.door)
     assert (field.replica.number, field.replica.wants_key) == (150, False)
+
+
+async def test_a_death_between_the_new_number_and_the_twin_of_it_is_no_damage(field: Bench) -> None:
+    path = field.replica.path
+    keep_twin(field.replica, path.parent)
+    await field.post("/buy", tasks="T1-1")
+    before = (path.parent / TWIN).read_bytes()
+    field.replica.ask_for_key()
+    await renumber(field.replica, field.key, field.door)
+    field.replica.close()
+    (path.parent / TWIN).write_bytes(before)
+    again = open_or_repair(path, MARKET_DAY, synchronous="OFF", stamp="t", now_ms=1)
+    restore_key(path.parent, again)
+    assert (again.number, again.setting(DAMAGE), again.waiting().actions) == (FRESH, None, 1)
+    assert DeviceKey(path.parent, again).public_key == field.key.public_key
+    again.close()
+
+
+async def take_new_key(bench: Bench, *documents: str) -> None:
+    """All that was said is acknowledged, and the device is somebody else by number."""
+    old = bench.replica.number
+    assert old is not None
+    for document in documents:
+        bench.replica.acknowledged(document, bench.replica.state_vector(document), whole=True, at_ms=1)
+    bench.replica.ask_for_key()
+    await renumber(bench.replica, bench.key, bench.door)
+    role = "picker" if ROUTE in documents else "warehouse"
+    for document in documents:
+        body: dict[str, Json] = {"device": FRESH, "role": role, "continues": [old]}
+        bench.say(document, Fact(kind=DOCUMENT_WRITER, subjects=("document",), body=body))
+    own = f"device/{FRESH}/1"
+    opened = Fact(kind="document.opened", subjects=("document",), body={"writers": {}})
+    client = "field" if role == "picker" else "warehouse"
+    bench.say(own, opened, scope(list(documents), client).about(f"device:{FRESH}"))
+
+
+async def test_r46_a_purchase_and_an_answer_of_the_old_number_can_be_taken_back(field: Bench) -> None:
+    await field.post("/buy", tasks="T1-1")
+    await field.post("/answer", tasks="T2-1", answer="style_gone")
+    await take_new_key(field, ROUTE, TRIP)
+    assert (await field.post("/undo"))["undone"] == "answer"
+    assert (await field.post("/undo", task="T1-1"))["undone"] == "buy"
+    assert [state_of(field, task)["status"] for task in ("T1-1", "T2-1")] == ["wanted", "wanted"]
+
+
+async def test_i14_what_the_old_number_did_and_did_not_win_is_told(field: Bench) -> None:
+    answer = await field.post("/buy", tasks="T1-1")
+    await take_new_key(field, ROUTE, TRIP)
+    verdict = kinds.PurchaseVerdict(fact=answer["facts"][0], outcome="second", owner="platform", charged_fen=0)
+    field.say(ROUTE, verdict.about("task:T1-1", f"piece:{answer['pieces'][0]}"))
+    assert [entry["about"] for entry in (await field.get("/inbox"))["entries"]] == ["T1-1"]
+    assert (await field.get("/pulse"))["needs_person"] == 1
+
+
+async def test_d16_a_terminal_packs_and_ships_what_was_given_to_its_old_number(warehouse: Bench) -> None:
+    await double(warehouse)
+    assert (await warehouse.post("/scan", code=code(21)))["outcome"] == "in_cell"
+    await take_new_key(warehouse, WALL)
+    assert warehouse.node.number == FRESH != TERMINAL
+    assert (await warehouse.post("/scan", code=code(22)))["outcome"] == "complete_packed"
+    assert (await warehouse.get("/ship"))["ready"][0]["stop"] is None
+    assert (await warehouse.post("/scan", code="YT880000000002"))["outcome"] == "shipped"

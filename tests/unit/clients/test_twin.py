@@ -90,6 +90,12 @@ def test_errors_of_the_system_have_plain_words() -> None:
     assert read_only is not None
     assert read_only.code == "disk.read_only"
     assert plain_error(OSError(2, "No such file")) is None
+    for sqlite_code, code in ((sqlite3.SQLITE_IOERR_SHMSIZE, "disk.full"), (sqlite3.SQLITE_IOERR_READ, "disk.error")):
+        error = sqlite3.OperationalError("disk I/O error")
+        error.sqlite_errorcode = sqlite_code
+        plain = plain_error(error)
+        assert plain is not None
+        assert plain.code == code
 
 
 @pytest.mark.parametrize(

@@ -88,13 +88,35 @@ def test_an_upgrade_dies_at_every_statement_and_leaves_the_old_schema_whole(
         open_store(path, synchronous="OFF")
 
 
-def test_a_database_of_the_first_schema_gets_the_table_of_absences(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("version", "lacks"), [(1, ("absence", "key_asked")), (2, ("key_asked",))])
+def test_a_database_of_an_older_schema_gets_the_tables_it_lacks_and_may_die_at_any_statement(
+    tmp_path: Path, version: int, lacks: tuple[str, ...]
+) -> None:
     path = tmp_path / "nahuo.db"
     assert open_until(path, 0)
     new = shape(path)
     with sqlite3.connect(path) as conn:
-        conn.execute("DROP TABLE absence")
-        conn.execute("UPDATE meta SET value = '1' WHERE name = 'schema_version'")
+        for table in lacks:
+            conn.execute(f"DROP TABLE {table}")
+        conn.execute("UPDATE meta SET value = ? WHERE name = 'schema_version'", (str(version),))
     conn.close()
-    assert open_until(path, 0)
+    old = shape(path)
+    cuts = 0
+    for statement in range(1, 500):
+        if open_until(path, statement):
+            break
+        cuts += 1
+        assert shape(path) == old
+    assert cuts > len(lacks)
     assert shape(path) == new
+
+
+def test_who_shall_take_a_new_key_is_known_from_the_start(tmp_path: Path) -> None:
+    path = tmp_path / "nahuo.db"
+    assert open_until(path, 0)
+    with sqlite3.connect(path) as conn:
+        conn.execute("INSERT INTO key_asked (device, asked_ms) VALUES (107, 1)")
+    conn.close()
+    store = open_store(path, synchronous="OFF")
+    assert store.new_keys == {107}
+    store.close()

@@ -9,29 +9,35 @@ import pytest
 from server import commands as c
 from server import schema as s
 from server import schema_trade as st
+from server.recount import recount_server
 from sync_core.facts import Fact
 from sync_core.identity import Ed25519Signer
 from tests.unit.server.day import Day, Device
 from trade import kinds
+from trade.projections import MARKET_DAY
 
 CODE = "国大_3F-315_P65_8821#"
-FRESH = Ed25519Signer(b"fresh key".ljust(32, b"\0"))
 
 
 @pytest.fixture
-def phone(day: Day) -> Device:
-    day.enrol("warehouse", "wu")
+def wall(day: Day) -> Device:
+    return day.enrol("warehouse", "wu")
+
+
+@pytest.fixture
+def phone(day: Day, wall: Device) -> Device:
     phone = day.enrol("picker", "ann")
     day.orders(f"A1|{CODE}|3")
     day.do(c.RoutesAssign())
     return phone
 
 
-def rotate(day: Day, phone: Device) -> Device:
-    command = c.DeviceRenumber(device=phone.number, public_key=FRESH.public_key.hex(), rotated=True)
+def rotate(day: Day, phone: Device, seed: bytes = b"fresh key") -> Device:
+    fresh = Ed25519Signer(seed.ljust(32, b"\0"))
+    command = c.DeviceRenumber(device=phone.number, public_key=fresh.public_key.hex(), rotated=True)
     number = day.do(command)["number"]
     assert day.do(command)["number"] == number, "the answer got lost; it asks again"
-    return Device(day=day, number=number, signer=FRESH, person=phone.person)
+    return Device(day=day, number=number, signer=fresh, person=phone.person)
 
 
 def test_what_was_delivered_counts_and_what_waited_counts_once_under_the_new_number(day: Day, phone: Device) -> None:
@@ -78,3 +84,71 @@ def test_the_platforms_wish_ends_with_the_change_and_a_revoked_device_gets_none(
     assert (day.store.new_keys, day.all(s.key_asked)) == (set(), [])
     assert day.ask(c.DeviceNewKey(device=phone.number))["code"] == "device.revoked"
     assert day.ask(c.DeviceNewKey(device=9_999))["code"] == "device.unknown"
+
+
+@pytest.mark.parametrize("order", ["old key first", "new number first"])
+def test_what_arrives_under_the_old_key_after_all_counts_once_under_the_new_number(
+    day: Day, phone: Device, order: str
+) -> None:
+    """The frame was under way when the key changed; the device had no answer and says it again."""
+    route = phone.route("T1001-1")
+    phone.sync(route)
+    phone.offline = True
+    code = phone.buy("T1001-1", 6000)
+    fresh = rotate(day, phone)
+    day.now_ms += 1
+    body = kinds.PieceBought(price_fen=6000, means=kinds.Means.CASH)
+    again = dataclasses.replace(
+        body.about("task:T1001-1", f"piece:{code}", day.task("T1001-1").stall_id), origin=f"{phone.number}.1.0"
+    )
+    steps = [phone.deliver, lambda: fresh.say(route, again)]
+    for step in steps if order == "old key first" else reversed(steps):
+        step()
+    assert [(row.code, row.outcome) for row in day.all(st.piece)] == [(code, "keeps")]
+    money = day.money()
+    if order == "new number first":
+        assert day.discrepancies() == [], "it counts already: nobody needs to look at it"
+    else:
+        day.do(c.ParkedRelease(device=phone.number))
+        assert day.discrepancies() == []
+    assert day.money() == money
+    faults = [fault for check in recount_server(day.server, MARKET_DAY)[0] for fault in check.faults]
+    assert faults == []
+
+
+def test_d16_a_terminal_packs_its_orders_under_its_new_number(day: Day, wall: Device, phone: Device) -> None:
+    day.orders(f"A2|{CODE}|2")
+    day.do(c.RoutesAssign())
+    assert day.order("O1002").terminal == wall.number
+    codes = [phone.buy(task, 6500) for task in ("T1002-1", "T1002-2")]
+    fresh = rotate(day, wall)
+    assert day.order("O1002").terminal == fresh.number
+    assert {row.terminal for row in day.all(st.cell)} == {fresh.number}
+    for code in codes:
+        fresh.say(day.warehouse(), kinds.ScannedIn().about(f"piece:{code}"))
+    number = day.parcel("P1002").waybill_no
+    about = ("parcel:P1002", "order:O1002", *(f"piece:{code}" for code in codes))
+    packed = kinds.ParcelPacked(waybill_no=number, pieces=codes).about(*about)
+    fresh.say(day.warehouse(), packed, kinds.WaybillPrinted(waybill_no=number, copy_no=1).about("parcel:P1002"))
+    faults = [fault for check in recount_server(day.server, MARKET_DAY)[0] for fault in check.faults]
+    assert faults == []
+
+
+def test_who_revokes_a_device_in_the_moment_in_which_it_changes_its_key_stops_it(day: Day, phone: Device) -> None:
+    fresh = rotate(day, rotate(day, phone, b"1"), b"2")
+    day.now_ms += 1
+    assert day.do(c.DeviceRevoke(device=phone.number))["stopped"] == [phone.number, fresh.number - 1, fresh.number]
+    assert day.store.key_of(fresh.number).revoked
+    assert fresh.number in day.store.ended
+
+
+def test_a_copy_that_gets_a_number_leaves_the_original_the_wish_and_is_not_stopped_with_it(
+    day: Day, phone: Device
+) -> None:
+    day.do(c.DeviceNewKey(device=phone.number))
+    copy = day.do(c.DeviceRenumber(device=phone.number, public_key="cd" * 32))["number"]
+    assert day.store.new_keys == {phone.number}
+    day.now_ms += 1
+    assert day.do(c.DeviceRevoke(device=phone.number))["stopped"] == [phone.number]
+    assert day.do(c.DeviceRevoke(device=phone.number))["stopped"] == [phone.number]
+    assert not day.store.key_of(copy).revoked

@@ -169,3 +169,38 @@ async def test_p2_an_error_nobody_can_put_into_words_wedges_neither_the_writer_n
     assert (await asyncio.wait_for(writer.submit(first), 10)).heads == {DEVICE: 1}
     assert (await asyncio.wait_for(writer.submit(second), 10)).heads == {DEVICE: 2}
     await asyncio.wait_for(asyncio.to_thread(writer.stop), 10)
+
+
+class Failing(Counting):
+    """An authority that cannot write what it decided, until `ends_after` rounds."""
+
+    def __init__(self, store: Store, *, ends_after: int) -> None:
+        super().__init__(store)
+        self.rounds = threading.Semaphore(0)
+        self.left = ends_after
+        self.failures: list[str] = []
+        self.writer: Writer | None = None
+
+    def run_batch(self, now_ms: int, *, envelopes_max: int) -> bool:
+        assert self.writer is not None
+        self.failures.append(self.writer.failure)
+        self.rounds.release()
+        self.left -= 1
+        if self.left >= 0:
+            raise OSError("no room for a verdict")
+        return False
+
+
+async def test_rel_r13_a_failure_is_told_until_everything_can_be_written_again_and_then_ends_by_itself(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.writer.IDLE_SECONDS", 0.001)
+    authority = Failing(store, ends_after=5)
+    writer = Writer(store, authority, now_ms=lambda: 1, on_commit=lambda document, heads: None)
+    authority.writer = writer
+    writer.start(asyncio.get_running_loop())
+    for _ in range(7):
+        assert await asyncio.to_thread(authority.rounds.acquire, timeout=10)
+    await asyncio.wait_for(asyncio.to_thread(writer.stop), 10)
+    words = "no room for a verdict"
+    assert authority.failures[:7] == ["", *[words] * 5, ""]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -11,10 +11,10 @@ import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
 from sync_core import limits, session, wire
-from sync_core.errors import RetryableError
+from sync_core.errors import RefusedError, RetryableError
 from sync_core.hub import Submission, commit_batch, refusal_message
 from sync_core.link import Link, Phase
-from sync_core.replica import Replica
+from sync_core.replica import INSTALL_TOKEN, Replica
 from sync_core.session import READ_WRITE, Session, Side
 from tests.toy import DOCUMENT, MemoryLog, chain, enrolled, opened, put
 
@@ -24,8 +24,11 @@ DEADLINE_S = 10.0
 class Hub:
     """A hub over a MemoryLog on a real socket. `break_at` may drop the connection when an update comes, before it is committed."""
 
-    def __init__(self, log: MemoryLog, break_at: Callable[[int], bool]) -> None:
+    def __init__(
+        self, log: MemoryLog, break_at: Callable[[int], bool], *, hello: dict[str, object] | None = None
+    ) -> None:
         self.log = log
+        self._hello = hello
         self.updates = 0
         self.connections = 0
         self._break_at = break_at
@@ -48,6 +51,8 @@ class Hub:
     def _take(self, talk: Session, event: session.Event) -> bool:
         match event:
             case session.AuthAsked(document=document):
+                if self._hello is not None:
+                    talk.say(document, {"hello": {"protocol": wire.PROTOCOL, **self._hello}})
                 later = talk.grant(document, scope=READ_WRITE, local=self.log.read_vector(document), now_ms=0)
                 return all(self._take(talk, one) for one in later)
             case session.Received(document=document, runs=runs):
@@ -80,18 +85,25 @@ def hub_log() -> MemoryLog:
 
 
 @asynccontextmanager
-async def linked(replica: Replica, hub: Hub, *, token: Callable[[], str] = lambda: "t") -> AsyncIterator[Link]:
+async def linked(
+    replica: Replica,
+    hub: Hub,
+    *,
+    token: Callable[[], str] = lambda: "t",
+    renumber: Callable[[], Awaitable[None]] | None = None,
+) -> AsyncIterator[Link]:
     async def fetch() -> str:
         return token()
 
-    async def renumber() -> None:
+    async def is_no_copy() -> None:
         raise AssertionError("nobody is a copy here")
 
     async with serve(hub.serve, "127.0.0.1", 0, compression=None) as server:
         port = next(iter(server.sockets)).getsockname()[1]
         link = Link(
-            replica, f"ws://127.0.0.1:{port}", token=fetch, documents=lambda: [DOCUMENT], renumber=renumber, schema=1
-        )
+            replica, f"ws://127.0.0.1:{port}", token=fetch, documents=lambda: [DOCUMENT],
+            renumber=renumber or is_no_copy, schema=1,
+        )  # fmt: skip
         running = asyncio.create_task(link.run())
         try:
             yield link
@@ -206,3 +218,63 @@ async def test_p26_a_refused_device_asks_once_a_connection_and_waits_longer_each
 
 async def _token() -> str:
     return "t"
+
+
+@pytest.mark.parametrize(("code", "wishes"), [("enrol.numbers", True), ("device.revoked", False)])
+async def test_a_device_that_gets_no_new_key_is_not_kept_from_delivering_by_asking_for_it(
+    replica: Replica, code: str, wishes: bool
+) -> None:
+    asked: list[int] = []
+
+    async def refuse() -> None:
+        asked.append(1)
+        raise RefusedError(code, "no")
+
+    replica.act(DOCUMENT, [put(1)], person="ann", at_ms=1)
+    hub = Hub(hub_log(), lambda _: False, hello={"new_key": True})
+    async with linked(replica, hub, renumber=refuse) as link:
+        await until(lambda: replica.waiting().actions == 0, link)
+        replica.act(DOCUMENT, [put(2)], person="ann", at_ms=2)
+        link.notify()
+        await until(lambda: replica.waiting().actions == 0, link)
+    assert hub.log.read_vector(DOCUMENT)[700] == 2
+    assert len(asked) == 1
+    assert replica.wants_key is wishes
+
+
+async def test_nothing_goes_out_under_the_old_key_while_the_answer_about_the_new_one_is_out(replica: Replica) -> None:
+    """The server may have changed it: what came under the old key then would wait for a supervisor, and be said again as well."""
+    answers = [RetryableError("the answer was lost"), RefusedError("token", "too old"), RetryableError("no signal")]
+
+    async def ask() -> None:
+        if answers:
+            raise answers.pop(0)
+        replica.give_up_key()
+
+    replica.act(DOCUMENT, [put(1)], person="ann", at_ms=1)
+    replica.ask_for_key()
+    hub = Hub(hub_log(), lambda _: False)
+    phases: list[tuple[Phase, int]] = []
+    async with linked(replica, hub, renumber=ask) as link:
+        link.on_change.append(lambda: phases.append((link.status.phase, hub.connections)))
+        await until(lambda: replica.waiting().actions == 0, link)
+    assert answers == []
+    assert (Phase.REFUSED, 0) in phases
+    assert hub.connections == 1
+
+
+async def test_a_copy_of_a_device_that_was_revoked_delivers_what_it_has_and_mints_nothing(replica: Replica) -> None:
+    """A backup from before the change of keys is put back: nobody gives it a number, and its work is not lost."""
+
+    async def refuse() -> None:
+        raise RefusedError("device.revoked", "no")
+
+    replica.act(DOCUMENT, [put(1)], person="ann", at_ms=1)
+    (replica.path.parent / INSTALL_TOKEN).unlink()
+    assert replica.is_copy
+    hub = Hub(hub_log(), lambda _: False)
+    async with linked(replica, hub, renumber=refuse) as link:
+        await until(lambda: replica.waiting().actions == 0, link)
+    assert hub.log.read_vector(DOCUMENT)[700] == 1
+    with pytest.raises(RefusedError, match="copied device"):
+        replica.act(DOCUMENT, [put(2)], person="ann", at_ms=2)

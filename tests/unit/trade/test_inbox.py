@@ -36,7 +36,8 @@ from trade.kinds import Answer
 
 def codes(day: Scene, device: int | None) -> list[tuple[str, bool]]:
     subjects = sorted({subject for fact in day.facts for subject in fact.subjects})
-    return [(entry.code, entry.provisional) for entry in inbox([(s, day.state(s)) for s in subjects], device)]
+    own = None if device is None else {device}
+    return [(entry.code, entry.provisional) for entry in inbox([(s, day.state(s)) for s in subjects], own)]
 
 
 def start() -> Scene:
@@ -162,6 +163,6 @@ def test_the_same_number_of_two_documents_is_two_entries_and_of_one_subject_in_t
         day.say(ANNA, bought())
         day.say(BO, bought(B1))
     other = second.task()
-    entries = inbox([(T, first.task()), (T, first.task()), ("task:T1002-1", other)], BO)
+    entries = inbox([(T, first.task()), (T, first.task()), ("task:T1002-1", other)], {BO})
     assert len({entry.fact for entry in entries}) == 1
     assert len({entry.key for entry in entries}) == len(entries) == 2

@@ -185,7 +185,7 @@ def test_i3_d16_why_a_terminal_may_not_pack(
     stop: Any, terminal: int, complete: bool, parcel: dict[str, Any], reason: str | None
 ) -> None:
     order = OrderView(order="O1001", pieces={}, arrived=frozenset(), complete=complete, stop=stop)
-    assert may_pack(order, parcel, order_terminal=DOOR, terminal=terminal) == reason
+    assert may_pack(order, parcel, order_terminal=DOOR, own={None, terminal}) == reason
 
 
 def test_d14_a_lost_draw_no_longer_serves_its_order() -> None:
