@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import pytest
 
@@ -101,7 +102,7 @@ def test_what_arrives_under_the_old_key_after_all_counts_once_under_the_new_numb
     again = dataclasses.replace(
         body.about("task:T1001-1", f"piece:{code}", day.task("T1001-1").stall_id), origin=f"{phone.number}.1.0"
     )
-    steps = [phone.deliver, lambda: fresh.say(route, again)]
+    steps: list[Callable[[], object]] = [phone.deliver, lambda: fresh.say(route, again)]
     for step in steps if order == "old key first" else reversed(steps):
         step()
     assert [(row.code, row.outcome) for row in day.all(st.piece)] == [(code, "keeps")]
