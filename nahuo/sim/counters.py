@@ -37,6 +37,10 @@ SOMETIMES: Final[dict[str, str]] = {
     "second_instance_refused": "a second instance was started on the same files and was told no",
     "acted_while_folding": "somebody acted while the rows were behind the log",
     "purchase_found_after_crash": "a purchase whose answer was never seen was found after the crash",
+    "updated_device": "a device's program was updated in the middle of the day",
+    "updated_server": "the server's program was updated in the middle of the day",
+    "facts_waited_on_device": "an older program on a device kept facts that it could not read until it was updated",
+    "facts_waited_on_server": "an older server kept facts that it could not read until it was updated",
     # --- disks and clocks
     "disk_full_device": "a device's disk was full",
     "background_met_full_disk": "the link or the printer met the full disk",

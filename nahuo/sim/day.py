@@ -28,6 +28,7 @@ from nahuo.sim.people.terminals import Packer
 from nahuo.sim.prepared import DEVICES, SERVER, STRANGER, lay_out, server_key
 from nahuo.sim.scene import Scene
 from nahuo.sim.seams import seeded
+from nahuo.sim.versions import leave_behind, update_all
 from nahuo.sim.world import HOUR_MS, MINUTE_MS, NO_FAULTS, Broken, World
 from server import commands as c
 
@@ -133,6 +134,8 @@ class Day:
             if name != STRANGER and (storm.two_gates or name != "terminal-2"):
                 scene.add(DeviceNode(world, server, name=name, role=role, folder=folder / name))
         self._settle_in(storm)
+        if storm.old_programs:
+            leave_behind(scene)
         world.faults = storm
         world.after_event.append(checks.look)
 
@@ -207,6 +210,7 @@ class Day:
         world.calm()
         until_ms = max(storm_ms, world.now_ms)
         scene.server.unreachable_until_ms = 0
+        update_all(scene)
         scene.server.disk_is_full = False
         for device in scene.devices:
             device.regain_signal()

@@ -66,6 +66,9 @@ class Faults:
     fold_ms_max: int = 1_000
     """How long a slow phone takes to the next step."""
 
+    old_programs: float = 0.0
+    """Some programs are a version behind, and are updated one after another."""
+
     # --- disks and clocks
     disk_full: float = 0.0
     """A device's disk is full at this transaction and for some time after it."""
@@ -218,6 +221,7 @@ def draw_faults(seed: int, *, without: Iterable[str] = ()) -> Faults:
         "rules_changed": chance(0.5, 0.3),
         "day_closed": chance(0.9, 0.4),
         "long_storm": is_on(0.1),
+        "old_programs": chance(0.6, 0.15),
     }
     unknown = sorted(set(without) - set(SWITCHES))
     if unknown:

@@ -225,12 +225,13 @@ class Memory:
     def judge_again(self) -> list[tuple[str, PlacedFact, int]]:
         """After an upgrade of the vocabulary: judge what waited for it, and let every subject be folded anew.
 
+        Whatever was void is judged again: an author may have claimed to be older than his words, and replicas judge at every fold.
         Returns (document, fact, received_ms) of what counts from now, in log order.
         """
         f, e = s.fact, s.envelope
         self.touched.update((row.document, row.subject) for row in self.conn.execute(_ALL_SUBJECTS))
         waited = self.conn.execute(
-            select(f, e.c.received_ms).join(e, e.c.n == f.c.n).where(f.c.void == NEWER).order_by(f.c.n, f.c.place)
+            select(f, e.c.received_ms).join(e, e.c.n == f.c.n).where(f.c.void.is_not(None)).order_by(f.c.n, f.c.place)
         ).all()
         counts: list[tuple[str, PlacedFact, int]] = []
         for row in waited:

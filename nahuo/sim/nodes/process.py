@@ -47,6 +47,8 @@ class DeviceProcess:
         """What came out of this device's printers, oldest first."""
         self.elsewhere: list[Paper] = []
         """What a colleague's printer made of its jobs: it lies in a bin."""
+        self.trade = MARKET_DAY
+        """What the program knows; an older version knows less."""
         self.rewound = False
         """Its files were put back from a copy: what was queued since is forgotten with them."""
         self.done: list[tuple[str, str]] = []
@@ -87,7 +89,7 @@ class DeviceProcess:
 
     def boot(self) -> None:
         """Open the file and put the node on it; a power cut may come while it does."""
-        self.replica = SimReplica.open_on(self.disk, self.folder / DATABASE, MARKET_DAY)
+        self.replica = SimReplica.open_on(self.disk, self.folder / DATABASE, self.trade)
         self.key = DeviceKey(self.folder, self.replica)
         self.link = SimLink(self._ring)
         self.printers = SimPrinters(self.world, self.replica, self.name, self.papers, self.elsewhere, self.ring_printer)
@@ -132,6 +134,22 @@ class DeviceProcess:
         if self.world.random.random() < 0.3:
             self.clock.reboot()
         self.world.later(self.world.random.randrange(1_000, 10 * MINUTE_MS), f"{self.name} boots", self._boot_again)
+
+    def update(self) -> None:
+        """Today's program takes the place of the one that runs, or would run next."""
+        self.trade = MARKET_DAY
+        if not self.dead:
+            if self.replica.needs_update:
+                self.world.sometimes("facts_waited_on_device")
+            self.stop()
+            self.world.later(MINUTE_MS, f"{self.name} boots", self._boot_again)
+
+    def reboot(self) -> None:
+        """End in good order and start again, before anything has begun."""
+        self.disk.close()
+        self.disk.safe = True
+        self.boot()
+        self.disk.safe = False
 
     def put_back(self, copy: Path, *, token_stays: bool) -> None:
         """The files are those of an older copy from now on."""

@@ -32,6 +32,7 @@ from sync_core.errors import RefusedError, RetryableError
 from sync_core.hub import Connection, Hub, Submission, commit_batch, refusal_message
 from sync_core.session import Session, Side
 from trade.kinds import SCHEMA
+from trade.projections import MARKET_DAY, NEWER
 
 _NO_LIMIT: Final = 1_073_741_823
 SENDS_MAX: Final = 2_000
@@ -77,6 +78,8 @@ class ServerNode:
         self._scheduled = False
         self._count = 0
         self._deciding = False
+        self.trade = MARKET_DAY
+        """What the program knows; an older version knows less."""
         self.hostile: set[int] = set()
         """Numbers of devices whose owner means no good: they are refused, and nobody is surprised."""
         self.lives = 0
@@ -105,7 +108,7 @@ class ServerNode:
         self._read_once()
         self.hub = Hub(self.store)
         self.hub.landed_bytes_min = 1 if self._world.seed % 2 else Hub.landed_bytes_min
-        self.authority = Authority(self.server)
+        self.authority = Authority(self.server, self.trade)
         self.desk = SyncDesk(self.server, now_ms=lambda: self._world.wall_ms)
         self.store.wake = self.nudge
         self.down = False
@@ -169,6 +172,20 @@ class ServerNode:
         self._close_store()
         down_ms = self._world.random.randrange(500, self._world.storm_faults.server_down_ms_max + 501)
         self._world.later(down_ms, "server boots", self._boot)
+
+    def update(self) -> None:
+        """Today's program takes the place of the one that runs, or would run next."""
+        self.trade = MARKET_DAY
+        if not self.down:
+            with self.store.reading() as conn:
+                if conn.exec_driver_sql("SELECT 1 FROM fact WHERE void = ? LIMIT 1", (NEWER,)).first():
+                    self._world.sometimes("facts_waited_on_server")
+            self.crash()
+
+    def reboot(self) -> None:
+        """End in good order and start again, before anything has begun."""
+        self._close_store()
+        self._boot()
 
     def keep_copy(self) -> None:
         """Make a backup."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from nahuo.sim.nodes.device import DeviceNode
 from nahuo.sim.people.pickers import Picker
 from nahuo.sim.scene import Scene
+from nahuo.sim.versions import update_one
 from nahuo.sim.world import HOUR_MS, MINUTE_MS
 from server import commands as c
 
@@ -54,6 +55,8 @@ class Nemesis:
             self._change_rules()
         if world.chance(faults.day_closed):
             scene.office.give(c.DayClose())
+        if world.chance(faults.old_programs):
+            update_one(scene)
 
     # --- copies -----------------------------------------------------------------------------------------------------------
 

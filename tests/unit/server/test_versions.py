@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from nahuo.sim.versions import Older
 from server import commands as c
 from server import schema as s
 from server.authority import Authority
 from server.recount import recount_server
-from sync_core.facts import PlacedFact
 from tests.floor import Phone
 from tests.unit.server.day import open_day
 from tests.unit.server.test_lost_phone import float_of, posted
@@ -21,19 +21,6 @@ from trade import kinds
 from trade.projections import MARKET_DAY, MarketDay
 
 CODE = "国大_3F-315_P65_8821#"
-
-
-class Older(MarketDay):
-    """A program of an older version: kinds it has never heard of wait, when their author is newer."""
-
-    def __init__(self, schema: int, *unknown: str) -> None:
-        self.schema = schema
-        self._unknown = unknown
-
-    def judge_void(self, fact: PlacedFact) -> str | None:
-        if fact.kind in self._unknown:
-            return "schema.newer" if fact.schema > self.schema else "void.kind"
-        return super().judge_void(fact)
 
 
 class Newer(MarketDay):
@@ -45,7 +32,7 @@ class Newer(MarketDay):
 def test_facts_of_a_newer_phone_wait_on_an_old_server_and_are_booked_once_after_its_upgrade(tmp_path: Path) -> None:
     day = open_day(tmp_path / "server")
     day.enrol("warehouse", "wu")
-    old = Older(1, kinds.PieceBought.KIND)
+    old = Older(1, [kinds.PieceBought.KIND])
     day.authority = Authority(day.server, old)
     phone = Phone(day=day, folder=tmp_path / "ann", person="ann").enrol()
     day.orders(f"A1|{CODE}|1", f"A2|{CODE}|1")
@@ -80,12 +67,37 @@ def test_facts_of_a_newer_phone_wait_on_an_old_server_and_are_booked_once_after_
     day.store.close()
 
 
+def test_a_phone_that_claims_to_be_older_than_its_words_counts_after_the_upgrade_like_on_every_replica(
+    tmp_path: Path,
+) -> None:
+    day = open_day(tmp_path / "server")
+    day.enrol("warehouse", "wu")
+    day.authority = Authority(day.server, Older(1, [kinds.PieceBought.KIND]))
+    liar = Phone(day=day, folder=tmp_path / "ann", person="ann", trade=Older(1, [])).enrol()
+    day.orders(f"A1|{CODE}|1")
+    day.do(c.RoutesAssign())
+    liar.sync()
+    liar.buy("T1001-1", 6000)
+    liar.sync()
+    assert "void" in day.discrepancies()
+    day.authority = Authority(day.server, MARKET_DAY)
+    day.work()
+    assert posted(day) == [6000]
+    assert "void" not in day.discrepancies()
+    liar.sync()
+    assert liar.replica.state("task:T1001-1", liar.route()) == day.state(liar.route(), "task:T1001-1")
+    checks, _ = recount_server(day.server, MARKET_DAY)
+    assert {check.name: check.faults[:2] for check in checks if not check.holds} == {}
+    liar.close()
+    day.store.close()
+
+
 def test_an_upgrade_that_dies_midway_changes_nothing_and_is_done_by_the_next_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     day = open_day(tmp_path / "server")
     day.enrol("warehouse", "wu")
-    day.authority = Authority(day.server, Older(1, kinds.PieceBought.KIND))
+    day.authority = Authority(day.server, Older(1, [kinds.PieceBought.KIND]))
     phone = Phone(day=day, folder=tmp_path / "ann", person="ann").enrol()
     day.orders(f"A1|{CODE}|1")
     day.do(c.RoutesAssign())
@@ -113,7 +125,7 @@ def test_a_terminal_of_the_version_before_keeps_and_passes_on_what_it_cannot_rea
     tmp_path: Path,
 ) -> None:
     day = open_day(tmp_path / "server")
-    old = Older(1, kinds.PieceAdopted.KIND)
+    old = Older(1, [kinds.PieceAdopted.KIND])
     wall = Phone(day=day, folder=tmp_path / "wu", person="wu", trade=old).enrol("warehouse")
     phone = day.enrol("picker", "ann")
     day.orders(f"A1|{CODE}|1")
@@ -144,7 +156,7 @@ def test_a_terminal_of_the_version_before_keeps_and_passes_on_what_it_cannot_rea
     day.store.close()
 
 
-@pytest.mark.parametrize("trade", [Older(1, kinds.PieceAdopted.KIND), MARKET_DAY, Newer()], ids=["N-1", "N", "N+1"])
+@pytest.mark.parametrize("trade", [Older(1, [kinds.PieceAdopted.KIND]), MARKET_DAY, Newer()], ids=["N-1", "N", "N+1"])
 def test_phones_of_three_versions_work_with_one_server(tmp_path: Path, trade: MarketDay) -> None:
     """An outbox written by the version before, or after, drains into this server with nothing lost, money included."""
     day = open_day(tmp_path / "server")
