@@ -5,6 +5,7 @@ A copy holds what a backup holds: database and keys, never the install token. SQ
 
 from __future__ import annotations
 
+import gc
 import shutil
 import sqlite3
 from pathlib import Path
@@ -33,6 +34,8 @@ def keep_copy(database: Path, into: Path) -> Path:
 
 def put_back(copy: Path, folder: Path, database: str, *, token_stays: bool) -> None:
     """Overwrite a closed database and its keys with a copy; a phone that was wiped has lost its install token as well."""
+    # A full disk's exceptions hold cursors until they are collected, and a cursor keeps its closed file open: its owner is dead.
+    gc.collect()
     for suffix in _ASIDE:
         (folder / f"{database}{suffix}").unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
