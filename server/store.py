@@ -95,6 +95,8 @@ class Store:
         """Devices revoked since the start; their open connections are sent nothing from then on."""
         self.new_keys: set[int] = set()
         """Devices that shall take another key as soon as they are connected."""
+        self.failed_works: set[str] = set()
+        """Keys of the authority's works that failed since the start: left alone until a person settled their discrepancy."""
         self.appended: dict[str, dict[int, int]] = {}
         """{document: {writer: last seq}} appended in transactions since the writer last fanned out; uncommitted ones while one is open."""
 

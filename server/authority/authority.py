@@ -3,7 +3,8 @@
 The problem: facts arrive twice, late and contradicting each other, the process may die at any instruction, and money must move exactly
 once. The method: one thread; a reading position that moves in the transaction of what was decided; verdicts and postings with unique
 keys made of the fact and the rule, so that even a lost position repeats nothing; states folded by the same pure code as on every
-replica. A fact that makes a rule fail (our bug) is set aside as a discrepancy after its step was undone, and the rest goes on (REL-R15).
+replica. A fact that makes a rule fail (our bug) is set aside as a discrepancy after its step was undone, and the rest goes on (REL-R15);
+so is what time, the daily close or an upgrade is to settle (`works`).
 
 Order: what arrived, then commands, then timers. `run_batch` does one transaction's worth and says whether there is more.
 """
@@ -26,12 +27,13 @@ from server.authority.deciding import decide
 from server.authority.intake import retry_money
 from server.authority.log_reading import NEWER
 from server.authority.restored import take_back
+from server.authority.works import Work, do_each
 from server.commands import body_to_keep, read_command
 from server.installation import Server
 from server.orders import OrderFileError
 from server.rows import change_by_key, get_meta, read, set_meta, to_json
 from sync_core.errors import MalformedError, RefusedError
-from sync_core.facts import decode_payload, is_server
+from sync_core.facts import PlacedFact, decode_payload, is_server
 from sync_core.fold import Trade
 from sync_core.gate import HEADER_BYTES
 from trade.projections import MARKET_DAY
@@ -90,13 +92,7 @@ class Authority:
                 b = self._batch(conn, now_ms)
                 counts = b.memory.judge_again()
                 b.memory.fold_touched()
-                for document, fact, received_ms in counts:
-                    key = f"void|{document}|{fact.writer}|{fact.seq}|{fact.index}"
-                    b.settle_discrepancy(key, "升级后已读懂 / understood since the upgrade")
-                    if is_server(fact.writer):
-                        take_back(b, document, fact)
-                    else:
-                        decide(b, document, fact, received_ms=received_ms)
+                do_each(b, [_understood(*one) for one in counts])
                 self._finish(b)
             if (
                 before != self._trade.schema
@@ -237,6 +233,21 @@ _NEXT: Final = (
 _WAITING: Final = (
     select(s.command).where(s.command.c.done_ms.is_(None)).order_by(s.command.c.id).limit(COMMANDS_AT_ONCE)
 )
+
+
+def _understood(document: str, fact: PlacedFact, received_ms: int) -> Work:
+    """A fact that waited for the upgrade counts now."""
+    key = f"{document}|{fact.writer}|{fact.seq}|{fact.index}"
+
+    def count(b: Batch) -> int:
+        b.settle_discrepancy(f"void|{key}", "升级后已读懂 / understood since the upgrade")
+        if is_server(fact.writer):
+            take_back(b, document, fact)
+        else:
+            decide(b, document, fact, received_ms=received_ms)
+        return 1
+
+    return Work(name=f"upgrade:{key}", subject=f"device:{fact.writer}", do=count)
 
 
 def _both(error: RefusedError) -> str:

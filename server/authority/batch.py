@@ -7,7 +7,7 @@ the authority had read. A step that is refused is dropped whole: nothing was app
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -93,6 +93,29 @@ class Batch:
     def today(self) -> str:
         """The market's business day (D22)."""
         return business_day(self.now_ms, self.settings.calendar)
+
+    def alone(self, work: Callable[[Batch], int]) -> int:
+        """Do `work` in a step of its own within this one, which a failure undoes and nothing else; returns what it returned.
+
+        What was said before is written first; what this step had read is read again after. Raises what `work` raises.
+        """
+        self.flush()
+        appended = {name: dict(heads) for name, heads in self.store.appended.items()}
+        inner = Batch(
+            store=self.store, server=self.server, trade=self.trade, conn=self.conn, now_ms=self.now_ms, cause=self.cause
+        )
+        try:
+            with self.conn.begin_nested():
+                done = work(inner)
+                inner.flush()
+        except BaseException:
+            self.store.appended = appended
+            raise
+        finally:
+            self._ledger, self._memory, self._settings = None, None, None
+            self._newest.clear()
+        self.rescreen |= inner.rescreen
+        return done
 
     # --- once ------------------------------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ import binascii
 import hashlib
 import json
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Final
 
 from sqlalchemy import Row, bindparam, func, or_, select
@@ -21,6 +22,7 @@ from server import schema_trade as st
 from server.authority import waybills
 from server.authority.batch import Batch
 from server.authority.dispatch import put_in_warehouse
+from server.authority.works import Work, do_each
 from server.installation import FIRST_ORDER
 from server.ledger import HoldPart
 from server.orders import Receiver, ShopLine, ShopOrder, read_order_files
@@ -180,7 +182,11 @@ def retry_money(b: Batch, merchant: str) -> int:
     waiting = b.conn.execute(
         select(o.id).where(o.merchant == merchant, o.status == "money").order_by(o.number)
     ).scalars()
-    return sum(screen_order(b, order_id) for order_id in list(waiting))
+    works = [
+        Work(name=f"money:{order_id}", subject=f"order:{order_id}", do=partial(screen_order, order_id=order_id))
+        for order_id in waiting
+    ]
+    return do_each(b, works).count
 
 
 def _go_on(b: Batch, order: Row[Any], lines: Sequence[LineToScreen], plan: Screened, price: OrderPrice) -> None:

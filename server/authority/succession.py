@@ -13,6 +13,7 @@ One step, one transaction: a server that dies inside it has neither closed nor o
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Final
 
 from sqlalchemy import func, select
@@ -22,6 +23,7 @@ from server import schema_trade as st
 from server.authority.batch import Batch
 from server.authority.documents import say_scope
 from server.authority.line_reading import carried_in, facts_in_document
+from server.authority.works import Done, Work, do_each
 from sync_core import limits
 from sync_core.facts import DOCUMENT_CLOSED, Fact, PlacedFact, carry
 from sync_core.lines import line_of
@@ -31,21 +33,19 @@ RETURN_WAIT_MS: Final = 30 * 24 * 60 * 60 * 1000
 """A return that has not come for a month is left behind; when it comes after all it is matched by its number as ever (E19)."""
 
 
-def end_documents(b: Batch) -> list[str]:
-    """End what has done its day, at the daily close; returns the successors."""
-    for name, _, _, _ in _open_lines(b):
-        if b.newest(name) != name:
-            # A server restored from a backup had this one open, and devices told it of a later one.
-            b.say_here(name, Fact(kind=DOCUMENT_CLOSED, subjects=("document",), body={"successor": b.newest(name)}))
-            join_newest(b, name)
-    b.flush()
-    return [end_document(b, name) for name, kind, own, _ in _open_lines(b) if own >= limits.DOCUMENT_ENDS_AFTER[kind]]
+def end_documents(b: Batch) -> Done:
+    """End what has done its day, at the daily close; counts the documents that ended."""
+    left = [name for name, _, _, _ in _open_lines(b) if b.newest(name) != name]
+    joined = do_each(b, [_work("join", name, _join) for name in left])
+    done = [name for name, kind, own, _ in _open_lines(b) if own >= limits.DOCUMENT_ENDS_AFTER[kind]]
+    ended = do_each(b, [_work("end", name, _end) for name in done])
+    return Done(count=ended.count, failed=joined.failed + ended.failed)
 
 
-def end_large_documents(b: Batch) -> list[str]:
-    """End what grew too large before its day is over; returns the successors."""
+def end_large_documents(b: Batch) -> Done:
+    """End what grew too large before its day is over; counts the documents that ended."""
     large = [name for name, _, own, _ in _open_lines(b) if own >= limits.DOCUMENT_ENVELOPES_MAX]
-    return [end_document(b, name) for name in large if b.newest(name) == name]
+    return do_each(b, [_work("end", name, _end) for name in large if b.newest(name) == name])
 
 
 def end_document(b: Batch, old: str) -> str:
@@ -89,6 +89,22 @@ def send_devices(b: Batch, old: str, new: str) -> None:
 
 
 # --- below ------------------------------------------------------------------------------------------------------------------
+
+
+def _work(what: str, document: str, do: Callable[[Batch, str], int]) -> Work:
+    return Work(name=f"{what}:{document}", subject=f"document:{document}", do=lambda b: do(b, document))
+
+
+def _end(b: Batch, document: str) -> int:
+    end_document(b, document)
+    return 1
+
+
+def _join(b: Batch, document: str) -> int:
+    """A server restored from a backup had this one open, and devices told it of a later one."""
+    b.say_here(document, Fact(kind=DOCUMENT_CLOSED, subjects=("document",), body={"successor": b.newest(document)}))
+    join_newest(b, document)
+    return 1
 
 
 def _open_lines(b: Batch) -> list[tuple[str, str, int, int]]:

@@ -125,6 +125,10 @@ DISCREPANCIES: Final[dict[str, Words]] = {
         "发出了不认识的包裹",
         "a parcel nobody knows was shipped",
     ),
+    "work_failed": (
+        "系统自己要做的一件事出错（{work}），已放在一边，其他照常；需要技术人员。标为已处理后会再试一次",
+        "our bug in {work}: {error}. It is set aside and the rest goes on; marked as dealt with, it is tried again",
+    ),
     "wallet_short": (
         "余额不足以重新冻结：{excess_fen} 分由平台承担",
         "the wallet could not cover what was to be frozen again: {excess_fen} fen are the platform's",
