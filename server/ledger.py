@@ -196,6 +196,19 @@ class Ledger:
         self.enter(key, "fees", lines, about, zh=zh, en=en)
         return total_fen
 
+    def uncapture_fees(self, subject: str, *, key: str, about: About, zh: str, en: str) -> int:
+        """Reverse the fees taken for a subject: they are frozen for it again; returns the amount."""
+        taken = {part: fen for part in FEE_ACCOUNTS if (fen := self.captured_fen(subject, part)) > 0}
+        total_fen = sum(taken.values())
+        if total_fen == 0 or self.has(key):
+            return 0
+        lines = {held_of(about.merchant): total_fen}
+        for part, amount_fen in taken.items():
+            self._resolve(subject, part, captured_fen=-amount_fen)
+            lines[FEE_ACCOUNTS[part]] = -amount_fen
+        self.enter(key, "reverse", lines, about, zh=zh, en=en)
+        return total_fen
+
     def credit(self, amount_fen: int, *, key: str, about: About, zh: str, en: str) -> bool:
         """Credit an owner for a piece: resold, or taken back by its stall; once per key (R83, D12)."""
         if amount_fen == 0 or self.has(key):

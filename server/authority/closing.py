@@ -17,10 +17,11 @@ from server import schema as s
 from server import schema_trade as st
 from server.authority import waybills
 from server.authority.batch import Batch, warehouse_document
-from server.authority.dispatch import recall
+from server.authority.dispatch import device_gone, recall
 from server.authority.documents import free_cell
 from server.authority.intake import screen_order
 from server.authority.shelving import to_stock
+from server.ledger import About
 from sync_core.errors import RefusedError
 from sync_core.facts import PlacedFact
 from trade import kinds
@@ -98,15 +99,44 @@ def settle_recalls(b: Batch, wanted_id: str, fact: str = "") -> None:
     if wanted is None or wanted.status != "closing" or _is_out(b, wanted_id):
         return
     order = b.row(st.shop_order, wanted.order_id)
+    key = f"close:{wanted_id}"
+    while b.ledger.has(key):  # It had been closed before; then the purchase that closed it was taken back.
+        key += ":again"
     b.ledger.release(
         wanted_id,
-        key=f"close:{wanted_id}",
+        key=key,
         about=b.about(order=order, task=wanted.task, fact=fact),
         zh="关闭退回货款与佣金",
         en="Closed: principal and commission back",
     )
     b.set(st.wanted, wanted_id, status="closed")
     b.rescreen.add(wanted.merchant)
+
+
+def take_closed_back(b: Batch, wanted: Row[Any], order: Row[Any], task: Row[Any], code: str, about: About) -> None:
+    """The purchase for which a close kept principal and commission was a slip: nothing was bought, so all of it goes back (D9, D12).
+
+    Its principal is frozen again already. The phone may buy again until it knows of the close, so it goes back when that has answered.
+    """
+    b.ledger.uncapture_fees(
+        wanted.id,
+        key=f"unwalk:{code}",
+        about=about,
+        zh="撤销拿货：跑腿佣金退回",
+        en="Purchase taken back: the commission of the walk too",
+    )
+    b.set(st.wanted, wanted.id, status="closing")
+    b.settle_discrepancy(f"closed_unseen|piece:{code}", "拿货已撤销 / the purchase was taken back")
+    b.notice(order.merchant, "closed_taken_back", f"piece:{code}", fact=about.causes[0] if about.causes else "")
+    # Closed after it was bought, the phone heard that its piece serves no order, and not that the task is over.
+    said = b.memory.facts_of(f"task:{task.id}", document=task.document, own_only=True) if task.document else {}
+    if task.document and not any(fact.kind == kinds.TaskRecalled.KIND for fact in said.get(task.document, [])):
+        b.say(task.document, kinds.TaskRecalled(reason="closed").about(f"task:{task.id}"))
+    silent = task.document is None or task.recall_seen or device_gone(b, task.device)
+    b.set(st.task, task.id, status="ended" if silent else "recalled", recalled=task.recalled or "closed")
+    if not silent:
+        recheck_recall(b, task.document, task.id)
+    settle_recalls(b, wanted.id, about.causes[0] if about.causes else "")
 
 
 def on_recall_seen(b: Batch, document: str, fact: PlacedFact) -> None:

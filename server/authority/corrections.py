@@ -12,7 +12,9 @@ from typing import Any
 from sqlalchemy import Row
 
 from server import schema_trade as st
+from server.authority import closing
 from server.authority.batch import PLATFORM, Batch, body_of, warehouse_document
+from server.authority.dispatch import next_attempt, put_in_warehouse
 from server.authority.purchases import give_back
 from server.ledger import PRINCIPAL, About, HoldPart
 from sync_core.errors import RefusedError
@@ -70,14 +72,29 @@ def on_undone(b: Batch, document: str, fact: PlacedFact) -> None:
         )
         b.set(st.piece, code, charged_fen=0)
     wanted = b.row(st.wanted, task.wanted)
-    if wanted is not None and wanted.keeper == code:
-        open_again = task.recalled is None
-        b.set(st.wanted, wanted.id, keeper=None, status="out" if open_again else wanted.status)
-        b.set(st.task, task.id, status="out" if open_again else "recalled")
-        if open_again and order is not None:
-            _freeze_whole(b, wanted, task, order, code, about)
+    b.decided(("over_cap",), f"piece:{code}", "undone")
+    b.settle_discrepancy(f"over_cap|piece:{code}", "拿货已撤销 / the purchase was taken back")
+    if wanted is not None and order is not None and wanted.keeper == code:
+        _want_again(b, wanted, task, order, code, about)
+    elif wanted is not None and order is not None and wanted.status == "closed" and piece.outcome == "closed_unseen":
+        _freeze_whole(b, wanted, task, order, code, about)
+        closing.take_closed_back(b, wanted, order, task, code, about)
     elif wanted is not None and wanted.status == "closed":
         give_back(b, wanted, order, f"undo:{code}:back", about)
+
+
+def _want_again(b: Batch, wanted: Row[Any], task: Row[Any], order: Row[Any], code: str, about: About) -> None:
+    """Nothing serves the want any more: its task is open again, or, when that was withdrawn for another, the next attempt is made."""
+    if task.recalled is None:
+        b.set(st.wanted, wanted.id, keeper=None, status="out")
+        b.set(st.task, task.id, status="out")
+    else:
+        b.set(st.wanted, wanted.id, keeper=None)
+        b.set(st.task, task.id, status="recalled")
+        newest = b.row(st.task, wanted.task)
+        task = next_attempt(b, newest if newest is not None else task)
+        put_in_warehouse(b, order.id)
+    _freeze_whole(b, wanted, task, order, code, about)
 
 
 def on_price_corrected(b: Batch, document: str, fact: PlacedFact) -> None:

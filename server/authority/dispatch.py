@@ -140,7 +140,7 @@ def recall(b: Batch, task: Row[Any], reason: str, note: str = "") -> None:
         b.set(st.task, task.id, status="ended", recalled=reason)
         return
     b.say(task.document, fact)
-    answered = task.status in ("bounced", "ended") or _device_gone(b, task.device)
+    answered = task.status in ("bounced", "ended") or device_gone(b, task.device)
     b.set(st.task, task.id, status="ended" if answered else "recalled", recalled=reason)
 
 
@@ -214,6 +214,12 @@ def task_fact(b: Batch, task: Row[Any], *, day: str) -> Fact:
     return body.about(*subjects)
 
 
+def device_gone(b: Batch, number: int | None) -> bool:
+    """True when a supervisor declared that a device will never answer, or there is none (D9)."""
+    device = None if number is None else b.row(s.device, number)
+    return device is None or device.written_off_ms is not None
+
+
 # --- below ------------------------------------------------------------------------------------------------------------------
 
 
@@ -271,8 +277,3 @@ def _share_out(tasks: Sequence[Row[Any]], pickers: Sequence[int]) -> dict[int, l
 
 def _undispatched(b: Batch, order_id: str) -> bool:
     return any(wanted.status in ("ready", "waiting") for wanted in b.rows(st.wanted, order_id=order_id))
-
-
-def _device_gone(b: Batch, number: int | None) -> bool:
-    device = None if number is None else b.row(s.device, number)
-    return device is None or device.written_off_ms is not None

@@ -317,6 +317,10 @@ def _carry_out(
             if verdict.charged_fen:
                 b.ledger.post(wanted.id, verdict.charged_fen, key=f"post:{code}", about=about)
             _close_after_purchase(b, wanted, order, about, cause=decision.cause, code=code)
+            if (
+                verdict.excess_fen
+            ):  # Nobody is asked to pay more for what he had closed; the platform's share is told all the same.
+                b.discrepancy("over_cap", f"piece:{code}", PLATFORM, facts=[fact_id], excess_fen=verdict.excess_fen)
         case ClosedSeen():
             b.set(st.task, task.id, status="ended")
             give_back(b, wanted, order, f"seen:{code}", about)

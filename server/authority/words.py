@@ -167,6 +167,10 @@ NOTICES: Final[dict[str, Words]] = {
         "关闭前已拿货，这件成了您的库存",
         "it was bought before you closed: the piece is your stock now",
     ),
+    "closed_taken_back": (
+        "关闭后记成您库存的这件，拿货员撤销了：没有买，货款和佣金退回",
+        "the piece that became your stock at the close was a slip: nothing was bought, its price and commission go back",
+    ),
     "closed_unseen": (
         "{because_zh}",
         "{because_en}",

@@ -212,6 +212,94 @@ def test_d8_i5_what_a_short_wallet_cannot_freeze_again_after_an_undo_is_the_plat
     assert faults(day) == []
 
 
+@pytest.mark.parametrize("heard", [True, False])
+@pytest.mark.parametrize("stays", [True, False])
+def test_d9_d12_closed_after_a_purchase_that_was_a_slip_all_of_it_goes_back(
+    day: Day, phone: Device, *, stays: bool, heard: bool
+) -> None:
+    """Nothing was bought, so no walk is paid; the phone may buy again until it knows, so the money waits for its word."""
+    day.do(c.PlatformSet(commission_stays=stays))
+    task = one_order(day)
+    route = phone.route(task)
+    code = phone.buy(task, 6000)
+    if not heard:
+        phone.sync(route)
+        phone.offline = True
+    day.do(c.OrderClose(order="O1001"))
+    assert day.money() == (100_000 - 6000 - 100 * stays, 0)
+    undo(day, phone, task, code)
+    phone.offline = False
+    phone.deliver()
+    assert day.money() == (100_000 - 6500 - 100 * stays, 6500 + 100 * stays), "up to the cap it may be bought again"
+    assert (day.wanted(task).status, day.task(task).status) == ("closing", "recalled")
+    assert day.state(route, f"task:{task}")["recall"] is not None, "its phone is told that the task is over"
+    phone.say(route, kinds.RecallSeen().about(f"task:{task}"))
+    assert day.money() == (100_000, 0)
+    assert day.wanted(task).status == "closed"
+    assert faults(day) == []
+
+
+@pytest.mark.parametrize(("again_fen", "charged_fen"), [(0, 0), (6000, 6000), (6300, 6300), (6700, 6500)])
+def test_d9_closed_unseen_taken_back_and_bought_again_before_the_phone_knew(
+    day: Day, phone: Device, again_fen: int, charged_fen: int
+) -> None:
+    task = one_order(day)
+    route = phone.route(task)
+    phone.sync(route)
+    phone.offline = True
+    code = phone.buy(task, 6000)
+    body = kinds.PieceUndone(fact=f"{phone.number}.1.0")
+    phone.say(route, body.about(f"task:{task}", f"piece:{code}"))
+    again = phone.buy(task, again_fen) if again_fen else ""
+    day.do(c.OrderClose(order="O1001"))
+    phone.offline = False
+    phone.deliver()
+    if again:
+        piece = day.piece(again)
+        assert (piece.outcome, piece.owner, piece.charged_fen) == ("closed_unseen", "m1", charged_fen)
+        assert day.money() == (100_000 - charged_fen - 100, 0)
+        assert ("over_cap" in day.discrepancies()) == (again_fen > 6500), "what the platform bears is told"
+    else:
+        assert day.money() == (100_000 - 6500 - 100, 6500 + 100)
+        phone.say(route, kinds.RecallSeen().about(f"task:{task}"))
+        assert day.money() == (100_000, 0)
+    assert faults(day) == []
+
+
+def test_d9_a_slip_of_a_device_that_was_written_off_gives_everything_back_at_once(day: Day, phone: Device) -> None:
+    task = one_order(day)
+    code = phone.buy(task, 6000)
+    phone.sync(phone.route(task))
+    phone.offline = True
+    undo(day, phone, task, code)
+    day.do(c.OrderClose(order="O1001"))
+    day.do(c.DeviceWriteOff(device=phone.number))
+    day.now_ms += 1
+    phone.deliver()
+    day.do(c.ParkedRelease(device=phone.number))
+    assert day.money() == (100_000, 0)
+    assert faults(day) == []
+
+
+def test_d10_taken_back_after_the_other_attempt_was_recalled_the_piece_is_wanted_again(day: Day, phone: Device) -> None:
+    task = one_order(day)
+    other = day.enrol("picker", "bob")
+    phone.sync(phone.route(task))
+    phone.offline = True
+    second = day.do(c.TaskReassign(task=task, device=other.number))["task"]
+    code = phone.buy(task, 6100)
+    phone.offline = False
+    phone.deliver()
+    assert (day.task(second).recalled, day.wanted(task).keeper) == ("reassigned", code)
+    undo(day, phone, task, code)
+    wanted = day.wanted(task)
+    assert (wanted.keeper, wanted.status, wanted.task) == (None, "ready", "T1001-1.3")
+    assert day.do(c.RoutesAssign())["tasks"] == 1
+    buyer = next(one for one in (phone, other) if one.number == day.task("T1001-1.3").device)
+    assert day.piece(buyer.buy("T1001-1.3", 6400)).outcome == "keeps"
+    assert faults(day) == []
+
+
 @pytest.mark.parametrize("accepted", [True, False])
 def test_e7_undone_above_the_cap_all_that_its_merchant_paid_goes_back(
     day: Day, phone: Device, *, accepted: bool
