@@ -208,6 +208,15 @@ def judge_correction(*, charged_fen: int, platform_fen: int, price_fen: int, sti
     return Correction(merchant_fen=change_fen + freed_fen, platform_fen=-freed_fen)
 
 
+def owners_share(amount_fen: int, *, price_fen: int, borne_fen: int) -> int:
+    """Return how much of what a piece brings back is its owner's; the rest is the platform's, which bore `borne_fen` of its price (D12).
+
+    The owner comes first: price 64.00, of which the platform bore 4.00: of 50.00 all is his, of 62.00 and of 64.00 it is 60.00.
+    """
+    his_fen = max(price_fen - borne_fen, 0)
+    return amount_fen - min(borne_fen, max(amount_fen - his_fen, 0))
+
+
 def looks_wrong(paid_fen: int, *, quote_fen: int, last_fen: int | None = None) -> Doubt | None:
     """Return why a keyed price deserves a question, or None (E8).
 

@@ -250,6 +250,7 @@ def _free_keeper(b: Batch, wanted: Row[Any], order: Row[Any]) -> None:
             wanted.id, key=f"close:{wanted.id}", about=about, zh="关闭退回余额", en="Closed: the rest back"
         )
         b.set(st.piece, piece.code, owner=order.merchant, outcome="closed_unseen")
+        b.decided(("over_cap",), f"piece:{piece.code}", "closed")
         _say_freed(b, piece, order)
         b.notice(
             order.merchant,

@@ -191,7 +191,7 @@ def add_range(b: Batch, command: c.CourierRange) -> dict[str, Any]:
 def decide_excess(b: Batch, command: c.OverCapDecide) -> dict[str, Any]:
     """The merchant accepts or refuses to pay what a piece cost above its cap (E7)."""
     piece = b.row(st.piece, command.piece)
-    if piece is None or piece.outcome != "over_cap" or piece.excess_fen == 0:
+    if piece is None or piece.outcome != "over_cap" or piece.excess_fen == 0 or piece.place == "back_at_stall":
         raise RefusedError("over_cap.over", "没有等您决定的差额 / no excess of this piece waits for you")
     order = b.row(st.shop_order, piece.order_id)
     excess_fen = piece.excess_fen

@@ -24,6 +24,7 @@ from sync_core.errors import RefusedError
 from sync_core.facts import PlacedFact
 from trade import kinds
 from trade.ids import first_id
+from trade.pricing import owners_share
 from trade.walk import read_stall_id
 
 CLAIM_MS = 3 * 24 * 60 * 60 * 1000
@@ -197,7 +198,9 @@ def on_refunded(b: Batch, document: str, fact: PlacedFact) -> None:
         )
         return
     b.set(st.piece, code, place="back_at_stall")
-    lower = body.received_fen < piece.price_fen
+    b.decided(("over_cap",), f"piece:{code}", "back_at_stall")
+    his_fen = piece.price_fen - piece.excess_fen
+    lower = body.received_fen < his_fen
     runner = b.row(s.device, fact.device)
     # A merchant's own runner has the money in his own float: no wallet is touched (D20).
     if piece.owner == PLATFORM or (runner is not None and runner.organisation == piece.owner):
@@ -206,7 +209,7 @@ def on_refunded(b: Batch, document: str, fact: PlacedFact) -> None:
         _say_refund(b, document, fact, code, piece, "lower_waits", 0)
         b.ask(
             "refund", f"piece:{code}", order=piece.order_id or "", merchant=piece.owner, cause=f"{document}|{fact.id}",
-            detail={"received_fen": body.received_fen, "paid_fen": piece.price_fen, "document": document, "fact": fact.id},
+            detail={"received_fen": body.received_fen, "paid_fen": his_fen, "document": document, "fact": fact.id},
             deadline_ms=b.now_ms + CLAIM_MS,
         )  # fmt: skip
     else:
@@ -277,7 +280,8 @@ def settle_refund(b: Batch, question: Row[Any], choice: str) -> dict[str, Any]:
 
 
 def credit_owner(b: Batch, piece: Row[Any], amount_fen: int, fact: str) -> int:
-    """Credit the owner for a piece its stall took back, once per piece (I7)."""
+    """Credit the owner for a piece its stall took back, once per piece (I7); what the platform bore of its price is the platform's."""
+    amount_fen = owners_share(amount_fen, price_fen=piece.price_fen, borne_fen=piece.excess_fen)
     about = About(
         merchant=piece.owner,
         order=piece.order_id or "",

@@ -23,6 +23,7 @@ from server.rows import to_json
 from sync_core.facts import PlacedFact
 from trade import kinds
 from trade.ids import first_id, ids_of
+from trade.pricing import owners_share
 from trade.stock_conflicts import judge_stock
 
 
@@ -238,7 +239,10 @@ def _ship_piece(b: Batch, code: str, order: Row[Any], parcel: Row[Any], fact: Pl
 
 
 def _pay_resale(b: Batch, piece: Row[Any], wanted: Row[Any], order: Row[Any], fact: PlacedFact) -> None:
-    """The buyer's wallet pays the piece's own pick price, the owner is credited the same amount, once (D12, R83)."""
+    """The buyer's wallet pays the piece's own pick price, the owner is credited the same amount, once (D12, R83).
+
+    Of a piece whose price the platform bore in part, the owner is credited what was his and the platform keeps the rest.
+    """
     price_fen = min(piece.price_fen, b.ledger.open_fen(wanted.id, PRINCIPAL))
     about = b.about(order=order, task=wanted.task, piece=piece.code, fact=fact.id)
     if price_fen:
@@ -249,7 +253,7 @@ def _pay_resale(b: Batch, piece: Row[Any], wanted: Row[Any], order: Row[Any], fa
             merchant=piece.owner, order=piece.order_id or "", task=owner.task, piece=piece.code, causes=owner.causes
         )
         b.ledger.credit(
-            price_fen,
+            owners_share(price_fen, price_fen=piece.price_fen, borne_fen=piece.excess_fen),
             key=f"credit:{piece.code}:{wanted.id}",
             about=credit,
             zh=f"库存件 {piece.code} 已再售，本金退回",

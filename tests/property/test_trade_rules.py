@@ -27,6 +27,7 @@ from trade.pricing import (
     judge_correction,
     judge_pick,
     looks_wrong,
+    owners_share,
     order_price,
     share_fen,
     split_fen,
@@ -85,6 +86,17 @@ def test_d8_a_correction_neither_makes_nor_loses_money(charged: int, platform: i
     assert charged + platform + correction.merchant_fen + correction.platform_fen == price
     assert correction.merchant_fen <= max(held, 0)
     assert platform + correction.platform_fen >= 0
+
+
+@given(amount=st.integers(0, 5000), price=prices, borne=st.integers(0, 5000))
+def test_d12_an_owner_comes_first_and_gets_no_more_than_came_or_than_he_paid(
+    amount: int, price: int, borne: int
+) -> None:
+    borne = min(borne, price)
+    his = owners_share(amount, price_fen=price, borne_fen=borne)
+    assert 0 <= his <= amount
+    assert his == amount or his >= price - borne
+    assert borne == 0 or amount > price or his <= price - borne
 
 
 @given(quote_fen=prices)

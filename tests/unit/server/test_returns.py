@@ -208,6 +208,71 @@ def test_d12_e8_a_price_corrected_before_the_resale_ships_is_its_first_owners(sh
     assert faults(day) == []
 
 
+def bear(shop: Shop, price_fen: int) -> None:
+    """The piece cost more than was held for it: the platform bears the rest (60.00 are its owner's)."""
+    correct(shop, price_fen)
+    assert (shop.day.piece(shop.code).charged_fen, shop.day.piece(shop.code).excess_fen) == (6000, price_fen - 6000)
+
+
+@pytest.mark.parametrize(("received_fen", "credited_fen"), [(6200, 6000), (6100, 6000), (6000, 6000)])
+def test_d12_an_owner_gets_back_what_he_paid_and_the_platform_what_it_bore(
+    shop: Shop, received_fen: int, credited_fen: int
+) -> None:
+    day = shop.day
+    bear(shop, 6200)
+    shop.inspect()
+    shop.bag()
+    before = day.money()
+    shop.refund(shop.trip(), received_fen)
+    assert day.money() == (before[0] + credited_fen, before[1])
+    assert not day.all(st.decision, st.decision.c.kind == "refund"), "it is no lower refund for him"
+    assert faults(day) == []
+
+
+def test_d12_a_refund_below_what_he_paid_is_his_to_claim_by_that(shop: Shop) -> None:
+    day = shop.day
+    bear(shop, 6200)
+    shop.inspect()
+    shop.bag()
+    before = day.money()
+    shop.refund(shop.trip(), 5900)
+    day.do(c.RefundDecide(piece=shop.code, choice="claim"), by="merchant:m1:x")
+    assert day.money() == (before[0] + 5900, before[1])
+    claim = day.one(st.discrepancy, st.discrepancy.c.code == "claim")
+    assert "100" in claim.en, "he paid 60.00"
+
+
+def test_d12_r83_resold_the_owner_gets_what_he_paid_and_the_platform_what_it_bore(shop: Shop) -> None:
+    day = shop.day
+    bear(shop, 6200)
+    draw_for_another(shop)
+    before = day.money("m1")
+    ship(day, shop.wall, "O1002", shop.code)
+    assert day.money("m1") == (before[0] + 6000, before[1])
+    assert day.money("m2") == (500_00 - 6200 - 100 - 350, 0), "the buyer pays the piece's own price"
+    assert (day.piece(shop.code).charged_fen, day.piece(shop.code).excess_fen) == (6200, 0)
+    assert faults(day) == []
+
+
+def test_e7_an_excess_is_no_question_any_more_when_the_stall_took_the_piece_back(day: Day) -> None:
+    wall = day.enrol("warehouse", "wu")
+    phone = day.enrol("picker", "ann")
+    day.orders(f"A1|{CODE}|1")
+    day.do(c.RoutesAssign())
+    code = phone.buy("T1001-1", 7000)
+    wall.say(day.warehouse(), kinds.ScannedIn().about(f"piece:{code}"))
+    ship(day, wall, "O1001", code)
+    shop = Shop(day=day, phone=phone, wall=wall, code=code)
+    shop.inspect()
+    shop.bag()
+    before = day.money()
+    shop.refund(shop.trip(), 7000)
+    assert day.money() == (before[0] + 6500, before[1])
+    assert day.ask(c.OverCapDecide(piece=code, accepted=True))["code"] == "over_cap.over"
+    assert not day.all(st.decision, st.decision.c.kind == "over_cap", st.decision.c.resolved_ms.is_(None))
+    assert faults(day) == []
+
+
 def test_d20_what_a_merchants_own_runner_got_back_touches_no_wallet(shop: Shop) -> None:
     day = shop.day
     shop.inspect()
