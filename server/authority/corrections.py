@@ -158,7 +158,9 @@ def correct_price(b: Batch, document: str, fact: PlacedFact, code: str, price_fe
             en=f"Lower price of piece {code}",
         )
         wanted = b.row(st.wanted, task.wanted)
-        if piece.scanned_ms is not None or (wanted is not None and wanted.status == "closed"):
+        # Its difference is free already: since the scan, or since the daily close before it (D8).
+        free = piece.scanned_ms is not None or b.ledger.has(f"difference:{code}")
+        if free or (wanted is not None and wanted.status == "closed"):
             b.ledger.release(
                 task.wanted,
                 key=f"{key}:back",

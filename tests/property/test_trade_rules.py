@@ -27,8 +27,8 @@ from trade.pricing import (
     judge_correction,
     judge_pick,
     looks_wrong,
-    owners_share,
     order_price,
+    owners_share,
     share_fen,
     split_fen,
 )

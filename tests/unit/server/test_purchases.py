@@ -187,6 +187,23 @@ def undo(day: Day, phone: Device, task: str, code: str) -> None:
     phone.say(phone.route(task), body.about(f"task:{task}", f"piece:{code}"))
 
 
+@pytest.mark.parametrize("paid_fen", [6000, 6500])
+def test_d8_corrected_down_after_the_daily_close_the_difference_waits_for_no_shipping(
+    day: Day, phone: Device, paid_fen: int
+) -> None:
+    task = one_order(day)
+    code = phone.buy(task, paid_fen)
+    day.do(c.DayClose())
+    phone.say(phone.route(task), kinds.PriceCorrected(price_fen=5000).about(f"task:{task}", f"piece:{code}"))
+    if paid_fen == 6500:  # Nothing was free yet: it is at the scan, or at the next close.
+        assert day.do(c.DayClose())["released_fen"] == 1500
+    assert day.money() == (100_000 - ORDER_FEN - 100 - 5000, 100 + ORDER_FEN)
+    wall = Device(day=day, number=100, signer=_key("wu"), person="wu")
+    wall.say(day.warehouse(), kinds.ScannedIn().about(f"piece:{code}"))
+    assert day.money() == (100_000 - ORDER_FEN - 100 - 5000, 100 + ORDER_FEN)
+    assert faults(day) == []
+
+
 def test_d8_undone_after_the_daily_close_the_task_is_open_up_to_its_cap_again(day: Day, phone: Device) -> None:
     task = one_order(day)
     code = phone.buy(task, 6000)
