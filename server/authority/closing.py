@@ -110,7 +110,19 @@ def settle_recalls(b: Batch, wanted_id: str, fact: str = "") -> None:
         en="Closed: principal and commission back",
     )
     b.set(st.wanted, wanted_id, status="closed")
+    settle_order(b, wanted.order_id)
     b.rescreen.add(wanted.merchant)
+
+
+def settle_order(b: Batch, order_id: str) -> None:
+    """An order of which a parcel left is shipped as soon as no piece of it is waited for any more."""
+    order = b.row(st.shop_order, order_id)
+    left = select(st.parcel.c.shipped_ms).where(st.parcel.c.order_id == order_id, st.parcel.c.shipped_ms.is_not(None))
+    shipped_ms = b.conn.execute(left).scalar()
+    if order is None or order.status == "shipped" or shipped_ms is None:
+        return
+    if all(wanted.status in ("shipped", "closed") for wanted in b.rows(st.wanted, order_id=order_id)):
+        b.set(st.shop_order, order_id, status="shipped", shipped_ms=shipped_ms)
 
 
 def take_closed_back(b: Batch, wanted: Row[Any], order: Row[Any], task: Row[Any], code: str, about: About) -> None:
@@ -259,6 +271,7 @@ def _free_keeper(b: Batch, wanted: Row[Any], order: Row[Any]) -> None:
             fact=piece.bought_fact or "",
         )
     b.set(st.wanted, wanted.id, status="closed", keeper=None)
+    settle_order(b, order.id)
     b.set(st.piece, piece.code, reserved=None)
     if piece.scanned_ms is not None:
         to_stock(b, piece.code)

@@ -17,6 +17,7 @@ from server import schema as s
 from server import schema_trade as st
 from server.authority.answers import freeze
 from server.authority.batch import PLATFORM, Batch, body_of, warehouse_document
+from server.authority.closing import settle_order
 from server.authority.dispatch import recall
 from server.authority.shelving import settle_arrival
 from server.authority.words import CLOSED_BECAUSE
@@ -363,6 +364,7 @@ def _close_after_purchase(b: Batch, wanted: Row[Any], order: Row[Any], about: Ab
         )
     b.ledger.release(wanted.id, key=f"closed:{code}", about=about, zh="关闭退回余额", en="Rest released on close")
     b.set(st.wanted, wanted.id, status="closed")
+    settle_order(b, order.id)
     zh, en = CLOSED_BECAUSE[cause]
     fact = about.causes[0] if about.causes else ""
     b.notice(order.merchant, "closed_unseen", f"piece:{code}", fact=fact, because_zh=zh, because_en=en)
@@ -378,6 +380,7 @@ def give_back(b: Batch, wanted: Row[Any], order: Row[Any] | None, key: str, abou
     b.conn.execute(
         update(st.wanted).where(st.wanted.c.id == wanted.id, st.wanted.c.status == "closing").values(status="closed")
     )
+    settle_order(b, wanted.order_id)
 
 
 _OTHER_ATTEMPTS: Final = select(st.task).where(

@@ -13,6 +13,7 @@ from sqlalchemy import Row
 from server import schema_trade as st
 from server.authority import waybills
 from server.authority.batch import PLATFORM, Batch, body_of
+from server.authority.closing import settle_order
 from server.authority.dispatch import put_in_warehouse
 from server.authority.documents import free_cell
 from server.authority.line_reading import own_facts_of_line
@@ -199,8 +200,7 @@ def on_shipped(b: Batch, document: str, fact: PlacedFact) -> None:
         zh=f"订单 {order.order_no} 已发货：快递、打包",
         en=f"Order {order.order_no} shipped: courier, packing",
     )
-    if all(wanted.status in ("shipped", "closed") for wanted in b.rows(st.wanted, order_id=order.id)):
-        b.set(st.shop_order, order.id, status="shipped", shipped_ms=b.now_ms)
+    settle_order(b, order.id)
     free_cell(b, order.id)
 
 

@@ -25,6 +25,8 @@ def check_money(scene: Scene) -> None:
             " JOIN shop_order o ON o.id = h.order_id WHERE o.status = 'shipped'"
             # What shipped before its phone spoke keeps its money until the price is known; a parked purchase never tells it.
             " AND NOT EXISTS (SELECT 1 FROM piece p WHERE p.order_id = h.order_id AND p.outcome = 'unexplained')"
+            # A closed piece of it whose purchase was taken back may be bought again until its phone knows of the close.
+            " AND NOT EXISTS (SELECT 1 FROM task t WHERE t.order_id = h.order_id AND t.status = 'recalled')"
             " AND h.held_fen - h.captured_fen - h.released_fen > 0"
         ).first()
         if kept is not None:

@@ -229,3 +229,37 @@ def test_i3_d16_a_waybill_at_another_terminal_than_the_orders_is_a_fault(day: Da
     faults = [fault for check in checks for fault in check.faults]
     wrong = f"parcel:P1001: waybill.printed at terminal {wall.number}, though [{owner}] packs it (D16)"
     assert faults == ([] if owner_packs else [wrong])
+
+
+@pytest.mark.parametrize("how", ["recall_seen", "bought_unseen", "before_it_ships"])
+def test_r49_an_order_whose_last_open_piece_closes_after_the_parcel_left_is_shipped(day: Day, how: str) -> None:
+    wall = day.enrol("warehouse", "wu")
+    phone = day.enrol("picker", "ann")
+    day.orders(f"A1|{CODE}|2")
+    day.do(c.RoutesAssign())
+    route = phone.route("T1001-2")
+    code = phone.buy("T1001-1", 6500)
+    wall.say(day.warehouse(), kinds.ScannedIn().about(f"piece:{code}"))
+    phone.sync(route)
+    phone.offline = True
+    answer = kinds.TaskAnswered(answer=kinds.Answer.STYLE_GONE)
+    phone.say(route, answer.about("task:T1001-2", day.task("T1001-2").stall_id))
+    phone.offline = False
+    phone.deliver()
+    closes = how == "before_it_ships"
+    if closes:
+        day.do(c.TaskDecide(task="T1001-2", choice="close_line"))
+    number = day.parcel("P1001").waybill_no
+    about = ("parcel:P1001", "order:O1001", f"piece:{code}")
+    wall.say(day.warehouse(), kinds.ParcelShipped(waybill_no=number, pieces=[code]).about(*about))
+    assert day.order("O1001").status == "out"
+    if not closes:
+        day.do(c.TaskDecide(task="T1001-2", choice="close_line"))
+    assert day.order("O1001").status == "out", "its phone may still buy"
+    if how == "bought_unseen":
+        phone.buy("T1001-2", 6500)
+    else:
+        phone.say(route, kinds.RecallSeen().about("task:T1001-2"))
+    assert (day.order("O1001").status, day.order("O1001").shipped_ms) == ("shipped", day.parcel("P1001").shipped_ms)
+    bought = how == "bought_unseen"
+    assert day.money() == (100_000 - 6500 * (1 + bought) - 100 * (1 + bought) - 350, 0)
