@@ -35,13 +35,14 @@ def keep_code(b: Batch, command: c.DeviceCode) -> dict[str, Any]:
     """Make a one-time code redeemable.
 
     Raises:
-        RefusedError: `person.unknown`.
+        RefusedError: `person.unknown`, `warehouse.taken`.
     """
     known = set(b.conn.execute(select(s.person.c.id).where(s.person.c.ended_ms.is_(None))).scalars())
     unknown = [person for person in command.people if person not in known]
     if unknown:
         raise RefusedError("person.unknown", f"没有人员 {unknown[0]} / there is no person {unknown[0]}")
     warehouse = command.warehouse if command.role == "warehouse" else ""
+    _check_house(b, warehouse, command.organisation)
     b.put(
         s.enrol_code, ("digest",), digest=command.code_digest, role=command.role, organisation=command.organisation,
         warehouse=warehouse, name=command.name, people=json.dumps(command.people, ensure_ascii=False), created_ms=b.now_ms,
@@ -50,13 +51,24 @@ def keep_code(b: Batch, command: c.DeviceCode) -> dict[str, Any]:
     return {"expires_ms": b.now_ms + command.valid_minutes * 60_000}
 
 
+def _check_house(b: Batch, warehouse: str, organisation: str) -> None:
+    """A warehouse is one organisation's: two that used one name would read each other's orders and receivers (D20)."""
+    d = s.device.c
+    others = select(d.number).where(d.role == "warehouse", d.warehouse == warehouse, d.organisation != organisation)
+    if warehouse and b.conn.execute(others.limit(1)).first() is not None:
+        raise RefusedError(
+            "warehouse.taken",
+            f"仓库名「{warehouse}」是别的组织的，请换一个 / the warehouse {warehouse} is another organisation's: name yours otherwise",
+        )
+
+
 def enrol(b: Batch, command: c.DeviceEnrol) -> dict[str, Any]:
     """Enrol a device: its number, role and scope, signed.
 
     Returns what the device keeps: number, role, organisation, server_number, server_key (hex), certificate, documents, people.
 
     Raises:
-        RefusedError: `enrol.code`, `enrol.expired`, `enrol.used`, `enrol.numbers`.
+        RefusedError: `enrol.code`, `enrol.expired`, `enrol.used`, `enrol.numbers`, `warehouse.taken`.
     """
     row = b.row(s.enrol_code, command.code_digest)
     if row is None:
@@ -68,6 +80,7 @@ def enrol(b: Batch, command: c.DeviceEnrol) -> dict[str, Any]:
         raise RefusedError("enrol.used", "配对码已用过 / this code was used already: ask for a new one")
     if row.expires_ms <= b.now_ms:
         raise RefusedError("enrol.expired", "配对码已过期 / this code has expired: ask for a new one")
+    _check_house(b, row.warehouse, row.organisation)
     number = _next_number(b)
     b.conn.execute(
         insert(s.device).values(

@@ -12,7 +12,9 @@ from sqlalchemy import Connection
 
 from server import schema as s
 
-MIGRATIONS: Final[dict[int, tuple[str, ...]]] = {}
+MIGRATIONS: Final[dict[int, tuple[str, ...]]] = {
+    4: ("ALTER TABLE piece ADD COLUMN warehouse TEXT NOT NULL DEFAULT ''",),
+}
 """{version: the statements that make it of the one before}."""
 
 

@@ -179,6 +179,7 @@ piece = _table(
     _text("bought_fact", null=True),
     _text("outcome", ""),
     _whole("scanned_ms", null=True),
+    _text("warehouse", ""),
     _text("return_no", null=True),
     _text("trip", null=True),
     _text("reserved", null=True),
@@ -189,7 +190,8 @@ piece = _table(
     Index("piece_by_place", "place"),
     Index("piece_by_task", "task"),
 )
-"""place is one of the words of I1; outcome is that of its purchase verdict."""
+"""place is one of the words of I1; outcome is that of its purchase verdict; warehouse is where it was last seen, "" for one that was
+seen before this was kept: it counts as any warehouse's."""
 
 parcel = _table(
     "parcel",

@@ -61,12 +61,18 @@ class Phone:
     def _seed(self) -> bytes:
         return f"{self.folder.name} {self.made}".encode().ljust(32, b"\0")[:32]
 
-    def enrol(self, role: str = "picker") -> Phone:
+    def enrol(self, role: str = "picker", *, organisation: str = "platform", warehouse: str = "main") -> Phone:
         """Enrol it with a person of its own."""
         salt, digest = "00" * 16, "11" * 32
-        self.day.do(c.PersonCreate(id=self.person, name=self.person, pin_salt=salt, pin_hash=digest))
+        person = c.PersonCreate(
+            id=self.person, name=self.person, organisation=organisation, pin_salt=salt, pin_hash=digest
+        )
+        self.day.do(person)
         code, code_digest = c.new_enrol_code()
-        body = {"code_digest": code_digest, "role": role, "name": self.person, "people": [self.person]}
+        body = {
+            "code_digest": code_digest, "role": role, "name": self.person, "people": [self.person],
+            "organisation": organisation, "warehouse": warehouse,
+        }  # fmt: skip
         self.day.do(c.DeviceCode.model_validate(body))
         ask = c.DeviceEnrol(code_digest=c.enrol_code_digest(code), public_key=self.signer.public_key.hex())
         told = self.day.do(ask)

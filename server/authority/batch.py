@@ -34,6 +34,7 @@ from sync_core.facts import (
     canonical_json,
     carry,
     encode_payload,
+    subject_type,
 )
 from sync_core.fold import Trade
 from sync_core.gate import Head, digest_of, empty_head, seal
@@ -41,7 +42,7 @@ from sync_core.hub import LogRow
 from sync_core.lines import line_of, next_in_line
 from trade import kinds
 from trade.calendar import business_day
-from trade.carry import carry_targets, document_kind
+from trade.carry import DocumentKind, carry_targets, document_kind
 
 PLATFORM: Final = "platform"
 _PAYLOAD_BYTES_MAX: Final = limits.ENVELOPE_BYTES_MAX - 4096
@@ -172,15 +173,39 @@ class Batch:
 
     def carry_on(self, document: str, fact: PlacedFact) -> None:
         """Write a device's fact, whole, into the other open documents that need it (`trade.carry`), and a late one into the
-        successor of the document that it was said in."""
+        successor of the document that it was said in.
+
+        The stall leads to the directory only: another task at the same stall may be another organisation's (D20).
+        """
         targets = carry_targets(fact.kind)
         here = self.newest(document)
-        speaking = self.memory.documents_of(fact.subjects) if targets else []
+        speaking = self._speaking_of(fact.subjects, targets) if targets else []
         for other in dict.fromkeys(self.newest(name) for name in speaking):
-            if other not in (document, here) and document_kind(other) in targets and not self.is_closed(other):
-                self.say(other, carry(fact))
+            if other in (document, here) or document_kind(other) not in targets or self.is_closed(other):
+                continue
+            if document_kind(other) == "trip" and self._organisation_of(other) != self._writers_organisation(
+                fact.writer
+            ):
+                continue  # A bag of the same name, in another organisation's house (D20).
+            self.say(other, carry(fact))
         if here != document:
             self.say(here, carry(fact))
+
+    def _speaking_of(self, subjects: Sequence[str], targets: frozenset[DocumentKind]) -> list[str]:
+        stalls = [x for x in subjects if subject_type(x) == "stall"]
+        found = self.memory.documents_of([x for x in subjects if x not in stalls])
+        if "market" in targets:
+            found += [name for name in self.memory.documents_of(stalls) if document_kind(name) == "market"]
+        return found
+
+    def _organisation_of(self, document: str) -> str:
+        """The organisation of the device that a route or trip is for."""
+        row = self.row(s.document, document)
+        return "" if row is None or not row.owner.isdigit() else self._writers_organisation(int(row.owner))
+
+    def _writers_organisation(self, number: int) -> str:
+        device = self.row(s.device, number)
+        return "" if device is None else str(device.organisation)
 
     def open_document(self, name: str, *, owner: str, writers: Mapping[int, str]) -> None:
         """Open a document, or admit further writers to it, or to the open one of its line."""
@@ -385,6 +410,11 @@ class Batch:
 def warehouse_document(warehouse: str) -> str:
     """The first document of the warehouse's line: what is said in it goes to the open one (`Batch.newest`)."""
     return f"warehouse/{warehouse}/1"
+
+
+def warehouse_of(document: str) -> str:
+    """The warehouse that a document of its line belongs to; "" for any other document."""
+    return document.split("/")[1] if document_kind(document) == "warehouse" else ""
 
 
 def market_document(market: str) -> str:

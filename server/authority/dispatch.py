@@ -74,6 +74,9 @@ def reassign(b: Batch, command: c.TaskReassign) -> dict[str, Any]:
     device = b.row(s.device, command.device)
     if device is None or device.revoked_ms is not None or device.role != "picker":
         raise RefusedError("device.not_picker", "这台不是可用的拿货设备 / that is no living picker's device")
+    order = b.row(st.shop_order, task.order_id)
+    if order is not None and device.organisation != _picked_by(order):
+        raise RefusedError("device.organisation", "这台设备属于别的组织 / that device is another organisation's")
     day = b.today
     route = open_route(b, command.device, day, markets={task.market})
     if task.status == "ready":
@@ -241,8 +244,13 @@ def _by_organisation(tasks: Sequence[Row[Any]]) -> dict[str, list[Row[Any]]]:
     """Drop-ship orders are the platform's to pick; an own-shipped one is its merchant's own people's (D20)."""
     groups: dict[str, list[Row[Any]]] = defaultdict(list)
     for task in tasks:
-        groups[PLATFORM if task.drop_ship else task.merchant].append(task)
+        groups[_picked_by(task)].append(task)
     return groups
+
+
+def _picked_by(order: Row[Any]) -> str:
+    """The organisation whose people pick for an order (D20)."""
+    return PLATFORM if order.drop_ship else str(order.merchant)
 
 
 def _pickers(b: Batch, organisation: str, only: Sequence[int] | None) -> list[int]:

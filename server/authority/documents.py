@@ -120,6 +120,12 @@ def free_cell(b: Batch, order_id: str) -> None:
     b.change(_FREE, order_=order_id, order_id=None)
 
 
+def organisation_of(b: Batch, warehouse: str) -> str:
+    """The organisation whose warehouse this is (D20): that of its terminals; the platform's while it has none."""
+    device = next(iter(b.rows(s.device, role="warehouse", warehouse=warehouse, order="number")), None)
+    return PLATFORM if device is None else str(device.organisation)
+
+
 def warehouse_for(b: Batch, order: Row[Any]) -> str:
     """The warehouse of the order's organisation that has a terminal; "" while there is none."""
     organisations = [PLATFORM] if order.drop_ship else [order.merchant, PLATFORM]

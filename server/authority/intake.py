@@ -22,6 +22,7 @@ from server import schema_trade as st
 from server.authority import waybills
 from server.authority.batch import Batch
 from server.authority.dispatch import put_in_warehouse
+from server.authority.shelving import may_take, ships_from
 from server.authority.works import Work, do_each
 from server.installation import FIRST_ORDER
 from server.ledger import HoldPart
@@ -166,7 +167,7 @@ def screen_order(b: Batch, order_id: str) -> bool:
         message_read=bool(order.message_read),
     )
     available_fen = b.ledger.available_fen(order.merchant)
-    plan = screen(whole, _stock(b, screened_lines), available_fen, _rules(b, order, shop))
+    plan = screen(whole, _stock(b, order, screened_lines), available_fen, _rules(b, order, shop))
     holds = [reason for reason in plan.holds if reason != "refund" or not plan.runs]
     if holds:
         status = "money" if holds == ["money"] else "held"
@@ -283,21 +284,10 @@ def _line_to_screen(line: Row[Any], tolerance_fen: int) -> LineToScreen:
     )
 
 
-def _stock(b: Batch, lines: Sequence[LineToScreen]) -> list[StockPiece]:
+def _stock(b: Batch, order: Row[Any], lines: Sequence[LineToScreen]) -> list[StockPiece]:
+    """The pieces of the order's styles that lie on a shelf, unreserved, within its reach (D12, D20)."""
     styles = {line.code.style for line in lines if line.code is not None}
-    return stock_pieces(b, styles)
-
-
-_ON_THE_SHELF: Final = select(st.piece).where(
-    st.piece.c.place == "in_stock",
-    st.piece.c.reserved.is_(None),
-    st.piece.c.trip.is_(None),
-    st.piece.c.style.in_(bindparam("styles_", expanding=True)),
-)
-
-
-def stock_pieces(b: Batch, styles: set[str]) -> list[StockPiece]:
-    """Return the pieces of these styles that lie on a shelf, unreserved."""
+    warehouse = ships_from(b, order.id)
     rows = b.read(_ON_THE_SHELF, styles_=sorted(styles))
     return [
         StockPiece(
@@ -308,7 +298,16 @@ def stock_pieces(b: Batch, styles: set[str]) -> list[StockPiece]:
             since_ms=row.stock_since_ms or 0,
         )
         for row in rows
+        if may_take(b, row, merchant=order.merchant, warehouse=warehouse)
     ]
+
+
+_ON_THE_SHELF: Final = select(st.piece).where(
+    st.piece.c.place == "in_stock",
+    st.piece.c.reserved.is_(None),
+    st.piece.c.trip.is_(None),
+    st.piece.c.style.in_(bindparam("styles_", expanding=True)),
+)
 
 
 def _rules(b: Batch, order: Row[Any], shop: Row[Any]) -> ScreeningRules:

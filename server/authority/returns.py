@@ -15,7 +15,7 @@ from sqlalchemy import Row, select
 from server import commands as c
 from server import schema as s
 from server import schema_trade as st
-from server.authority.batch import PLATFORM, Batch, body_of, warehouse_document
+from server.authority.batch import PLATFORM, Batch, body_of, warehouse_document, warehouse_of
 from server.authority.shelving import to_stock
 from server.authority.words import AFTER_REFUSAL
 from server.ledger import About
@@ -112,14 +112,22 @@ def on_return_received(b: Batch, document: str, fact: PlacedFact) -> None:
             b.set(st.piece, code, place="return_in")
 
 
-def on_inspected(b: Batch, _document: str, fact: PlacedFact) -> None:
+def on_inspected(b: Batch, document: str, fact: PlacedFact) -> None:
     """Fit: stock of its merchant. Not fit: the pending area (R54-R56)."""
     body = body_of(fact)
     assert isinstance(body, kinds.PieceInspected)
     code = first_id(fact.subjects, "piece") or ""
     piece = b.row(st.piece, code)
     if piece is None:
-        b.add(st.piece, code=code, owner=PLATFORM, place="foreign", outcome="unexplained", **_described(body))
+        b.add(
+            st.piece,
+            code=code,
+            owner=PLATFORM,
+            place="foreign",
+            outcome="unexplained",
+            warehouse=warehouse_of(document),
+            **_described(body),
+        )
         b.discrepancy("foreign_piece", f"piece:{code}", PLATFORM, facts=[fact.id])
         return
     if piece.place not in ("shipped", "return_in", "pending"):
@@ -127,7 +135,14 @@ def on_inspected(b: Batch, _document: str, fact: PlacedFact) -> None:
     # Whose buyer sent it back; `piece.merchant` is whom it was bought for, who was paid when it was resold.
     order = b.row(st.shop_order, piece.order_id)
     owner = (order.merchant if order is not None else piece.merchant) or PLATFORM
-    b.set(st.piece, code, owner=owner, return_no=first_id(fact.subjects, "return"), reserved=None)
+    b.set(
+        st.piece,
+        code,
+        owner=owner,
+        return_no=first_id(fact.subjects, "return"),
+        reserved=None,
+        warehouse=warehouse_of(document),
+    )
     if body.passed:
         to_stock(b, code)
     else:
@@ -141,11 +156,12 @@ def on_inspected(b: Batch, _document: str, fact: PlacedFact) -> None:
         )
 
 
-def on_brought_back(b: Batch, _document: str, fact: PlacedFact) -> None:
+def on_brought_back(b: Batch, document: str, fact: PlacedFact) -> None:
     """A runner brought the piece back: stock again (D15)."""
     code = first_id(fact.subjects, "piece") or ""
     piece = b.row(st.piece, code)
     if piece is not None and piece.place in ("with_runner", "left_at_stall"):
+        b.set(st.piece, code, warehouse=warehouse_of(document))
         to_stock(b, code)
 
 

@@ -13,6 +13,7 @@ from server import schema_trade as st
 from server.authority import waybills
 from server.authority.batch import Batch
 from server.authority.dispatch import put_in_warehouse
+from server.authority.documents import warehouse_for
 from server.ledger import PRINCIPAL
 from trade.conflicts import WaitingLine, find_home
 from trade.ids import want_of
@@ -49,7 +50,7 @@ def to_stock(b: Batch, code: str) -> None:
     assert piece is not None
     b.settle_discrepancy(f"second_piece|piece:{code}", "已入库存 / it lies in stock")
     home = find_home(
-        _waiting(b, piece.style), price_fen=piece.price_fen, owner=piece.owner,
+        _waiting(b, piece), price_fen=piece.price_fen, owner=piece.owner,
         sku=Sku(stall_id=piece.stall_id, style=piece.style, colour=piece.colour, size=piece.size),
     )  # fmt: skip
     if home is None:
@@ -61,13 +62,32 @@ def to_stock(b: Batch, code: str) -> None:
     put_in_warehouse(b, task.order_id)
 
 
-def _waiting(b: Batch, style: str) -> list[WaitingLine]:
+def may_take(b: Batch, piece: Row[Any], *, merchant: str, warehouse: str) -> bool:
+    """True when an order of this merchant, shipped from this warehouse, may have the piece.
+
+    What lies in another organisation's house is out of reach, and what was bought for an own-shipped order is its merchant's alone: no
+    wallet paid for it, and no other organisation sees it (D20).
+    """
+    if piece.warehouse not in ("", warehouse):
+        return False
+    bought_for = b.row(st.shop_order, piece.order_id)
+    return piece.owner == merchant or bought_for is None or bool(bought_for.drop_ship)
+
+
+def ships_from(b: Batch, order_id: str) -> str:
+    """The warehouse that an order ships from."""
+    order = b.row(st.shop_order, order_id)
+    return "" if order is None else order.warehouse or warehouse_for(b, order)
+
+
+def _waiting(b: Batch, piece: Row[Any]) -> list[WaitingLine]:
+    """The drop-ship lines that may take a piece."""
     t, w, o = st.task.c, st.wanted.c, st.shop_order.c
     rows = b.conn.execute(
         select(st.task, w.merchant, o.accepted_ms)
         .join(st.wanted, w.task == t.id)
         .join(st.shop_order, o.id == t.order_id)
-        .where(t.status == "ready", t.source == "stall", w.status == "ready", t.style == style, o.drop_ship == 1)
+        .where(t.status == "ready", t.source == "stall", w.status == "ready", t.style == piece.style, o.drop_ship == 1)
     ).all()
     return [
         WaitingLine(
@@ -78,4 +98,5 @@ def _waiting(b: Batch, style: str) -> list[WaitingLine]:
             sku=Sku(stall_id=row.stall_id, style=row.style, colour=row.colour, size=row.size),
         )
         for row in rows
+        if may_take(b, piece, merchant=row.merchant, warehouse=ships_from(b, row.order_id))
     ]

@@ -12,7 +12,7 @@ from sqlalchemy import Row
 
 from server import schema_trade as st
 from server.authority import waybills
-from server.authority.batch import PLATFORM, Batch, body_of
+from server.authority.batch import PLATFORM, Batch, body_of, warehouse_of
 from server.authority.closing import settle_order
 from server.authority.dispatch import put_in_warehouse
 from server.authority.documents import free_cell
@@ -28,7 +28,7 @@ from trade.pricing import owners_share
 from trade.stock_conflicts import judge_stock
 
 
-def on_scanned_in(b: Batch, _document: str, fact: PlacedFact) -> None:
+def on_scanned_in(b: Batch, document: str, fact: PlacedFact) -> None:
     """A label was scanned at the warehouse's door."""
     body = body_of(fact)
     assert isinstance(body, kinds.ScannedIn)
@@ -44,6 +44,7 @@ def on_scanned_in(b: Batch, _document: str, fact: PlacedFact) -> None:
             place="in_cell" if body.cell else "inbound",
             outcome="unexplained",
             scanned_ms=b.now_ms,
+            warehouse=warehouse_of(document),
             task=qr.task if qr is not None else None,
             order_id=task.order_id if task is not None else None,
             wanted=task.wanted if task is not None else None,
@@ -54,7 +55,7 @@ def on_scanned_in(b: Batch, _document: str, fact: PlacedFact) -> None:
         return
     if piece.scanned_ms is not None:
         return  # The second copy of a label, or a second scan: the same piece (E9).
-    b.set(st.piece, code, scanned_ms=b.now_ms)
+    b.set(st.piece, code, scanned_ms=b.now_ms, warehouse=warehouse_of(document))
     if piece.place == "undone":
         b.set(st.piece, code, place="inbound")
         b.discrepancy("undone_but_scanned", f"piece:{code}", PLATFORM, facts=[fact.id])
@@ -108,6 +109,7 @@ def on_drawn(b: Batch, document: str, fact: PlacedFact) -> None:
         task=task.id,
         wanted=wanted.id,
         scanned_ms=b.now_ms,
+        warehouse=warehouse_of(document),
     )
     serve_want(b, wanted, code)
     b.set(st.wanted, wanted.id, status="in")

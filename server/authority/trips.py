@@ -1,6 +1,6 @@
 """Pieces go into a runner's bag, and the bag into a trip document of his device. A trip has no assumed success (D15).
 
-Rules R58, R59, R77, D14, D15, E21, E24.
+Rules R58, R59, R77, D14, D15, D20, E21, E24.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from sqlalchemy import Row, func, select
 from server import commands as c
 from server import schema as s
 from server import schema_trade as st
-from server.authority.batch import PLATFORM, Batch
-from server.authority.documents import add_to_scope
+from server.authority.batch import PLATFORM, Batch, warehouse_of
+from server.authority.documents import add_to_scope, organisation_of
 from server.authority.returns import garment_of
 from server.authority.sorting import settle_stock_conflict
 from sync_core.errors import RefusedError
@@ -43,16 +43,18 @@ def on_bagged(b: Batch, document: str, fact: PlacedFact) -> None:
             place=piece.place,
         )
         return
-    b.set(st.piece, code, place="with_runner", trip=trip_id)
+    trip = b.row(st.trip, trip_id)
+    mine = trip is None or _may_carry(b, b.row(s.device, trip.device), warehouse_of(document))
+    # A bag of this name is another organisation's: the piece goes with the next trip of its own.
+    b.set(st.piece, code, place="with_runner", trip=trip_id if mine else None, warehouse=warehouse_of(document))
     if piece.reserved is not None:
         settle_stock_conflict(b, document, code)
-    trip = b.row(st.trip, trip_id)
-    if trip is not None and trip.closed_ms is None:
+    if trip is not None and mine and trip.closed_ms is None:
         _into_trip(b, code, trip)
 
 
 def open_trip(b: Batch, command: c.TripOpen) -> dict[str, Any]:
-    """A runner's device gets a trip document; pieces bagged for it (or for no trip yet) go in (R58, R59).
+    """A runner's device gets a trip document; what his organisation's warehouse bagged for it, or for no trip yet, goes in (R58, R59, D20).
 
     Raises:
         RefusedError: `device.unknown`, `trip.open_already`.
@@ -88,18 +90,23 @@ def open_trip(b: Batch, command: c.TripOpen) -> dict[str, Any]:
     assert trip is not None
     p = st.piece.c
     opened = select(st.trip.c.id)
-    bagged = (
-        b.conn.execute(
-            select(p.code).where(
-                p.place == "with_runner", (p.trip == trip_id) | (p.trip.not_in(opened)) | (p.trip.is_(None))
-            )
-        )
-        .scalars()
-        .all()
-    )
-    for code in bagged:
-        _into_trip(b, code, trip)
+    waiting = b.conn.execute(
+        select(p.code, p.warehouse, p.trip)
+        .where(p.place == "with_runner", (p.trip == trip_id) | (p.trip.not_in(opened)) | (p.trip.is_(None)))
+        .order_by(p.code)
+    ).all()
+    bagged = [row.code for row in waiting if _may_carry(b, device, row.warehouse)]
+    for row in waiting:
+        if row.code in bagged:
+            _into_trip(b, row.code, trip)
+        elif row.trip == trip_id:  # Another organisation's bag of the same name waits for a trip of its own people.
+            b.set(st.piece, row.code, trip=None)
     return {"trip": trip_id, "document": document, "pieces": len(bagged)}
+
+
+def _may_carry(b: Batch, device: Row[Any] | None, warehouse: str) -> bool:
+    """True when a device may carry what lies in a warehouse: it is of the same organisation (D20)."""
+    return device is not None and device.organisation == organisation_of(b, warehouse)
 
 
 def _into_trip(b: Batch, code: str, trip: Row[Any]) -> None:
