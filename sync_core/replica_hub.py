@@ -138,6 +138,8 @@ class ReplicaAtHub(ReplicaStore):
             return False
         acked = min(vector.get(number, 0), self._refused_from(document, number) - 1)
         with self.transaction() as conn:
+            # What is owed once more stands in the twin once more: it was emptied when the hub had it all.
+            self._twin_is_old = self._twin_is_old or acked < self.proven(document)[number]
             changed = conn.execute(
                 "UPDATE writer SET acked = min(?, seq), acked_ms = ? WHERE document = ? AND device = ? AND (acked < min(?, seq) OR ?)"
                 " AND acked <> min(?, seq)",
@@ -217,9 +219,11 @@ class ReplicaAtHub(ReplicaStore):
             )
             number = self.number
             if number is not None:
+                refused = self._refused_from(document, number)
+                self._twin_is_old = self._twin_is_old or refused <= self.proven(document)[number]
                 conn.execute(
                     "UPDATE writer SET acked = min(acked, ?) WHERE document = ? AND device = ?",
-                    (self._refused_from(document, number) - 1, document, number),
+                    (refused - 1, document, number),
                 )
 
     # --- forgetting -------------------------------------------------------------------------------------------------------

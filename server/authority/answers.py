@@ -313,7 +313,14 @@ def _changes(b: Batch, command: c.TaskDecide, task: Row[Any], order: Row[Any]) -
 
 
 def freeze(b: Batch, order: Row[Any], wanted: Row[Any], task: Row[Any], again: str = "") -> None:
-    """Freeze what the attempt needs beyond what its want still has frozen; more than it needs goes back."""
+    """Freeze what the attempt needs beyond what its want still has frozen.
+
+    What is frozen beyond that stays: the phone of an earlier attempt may buy up to its own cap until it has answered (E26). It goes back
+    as the difference below the quote does (D8), or with the close. `again` names what froze a second time for the same attempt.
+
+    Raises:
+        RefusedError: `wallet.short`; nothing was frozen.
+    """
     if not order.drop_ship:
         return
     price = order_price(

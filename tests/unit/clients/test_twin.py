@@ -67,6 +67,33 @@ def test_the_twin_holds_the_outbox_and_is_empty_when_the_hub_has_it(tmp_path: Pa
     replica.close()
 
 
+def kept(replica: Replica, folder: Path) -> Replica:
+    """Three actions, all of them acknowledged: the twin is empty."""
+    replica.twin, replica.twin_identity = Twin(folder / TWIN), lambda: IDENTITY
+    replica.renew_twin()
+    for n in (1, 2, 3):
+        replica.act(DOCUMENT, [put(n)], person="ann", at_ms=n)
+    replica.acknowledged(DOCUMENT, {101: 3}, whole=True, at_ms=4)
+    assert read_twin(folder / TWIN).envelopes == ()
+    return replica
+
+
+def test_what_a_restored_hub_has_lost_stands_in_the_twin_again(tmp_path: Path) -> None:
+    replica = kept(enrolled(tmp_path / "replica.db", 101, synchronous="OFF"), tmp_path)
+    replica.acknowledged(DOCUMENT, {101: 1}, whole=True, at_ms=5)
+    assert len(replica.outbox()) == 2
+    assert list(read_twin(tmp_path / TWIN).envelopes) == replica.outbox()
+    replica.close()
+
+
+def test_what_a_hub_refuses_after_all_stands_in_the_twin_again(tmp_path: Path) -> None:
+    replica = kept(enrolled(tmp_path / "replica.db", 101, synchronous="OFF"), tmp_path)
+    replica.note_refusal(DOCUMENT, {"device": 101, "seq": 2, "code": "gate.fork", "detail": "another"})
+    assert len(replica.outbox()) == 2
+    assert list(read_twin(tmp_path / TWIN).envelopes) == replica.outbox()
+    replica.close()
+
+
 def test_damage_without_any_identity_is_told_and_nothing_is_moved(tmp_path: Path) -> None:
     (tmp_path / "replica.db").write_bytes(b"no database" * 1000)
     with pytest.raises(CorruptError, match="enrol this device again"):
