@@ -19,6 +19,7 @@ from server.authority.batch import PLATFORM, Batch, body_of, warehouse_document
 from server.authority.closing import close_line, recheck_recall
 from server.authority.dispatch import dispatch, need_task, next_attempt, put_in_warehouse, recall
 from server.authority.documents import open_route
+from server.authority.holds import freeze
 from server.ledger import PRINCIPAL, HoldPart
 from sync_core.errors import RefusedError
 from sync_core.facts import PlacedFact
@@ -26,7 +27,7 @@ from trade import kinds
 from trade.conflicts import Accepted, AnswerDecision, Overruled, TooLate, Want, judge_answer, judge_bounce
 from trade.ids import first_id
 from trade.kinds import PRICE_FEN_MAX
-from trade.pricing import ASK_MS_MAX, LineWanted, Quote, order_price
+from trade.pricing import ASK_MS_MAX, Quote
 from trade.product_code import read_product_code
 
 
@@ -152,7 +153,7 @@ def answer_ask(b: Batch, command: c.AskAnswer) -> dict[str, Any]:
     question = b.conn.execute(
         select(st.decision).where(d.kind == "ask", d.subject == f"task:{task.id}", d.resolved_ms.is_(None))
     ).first()
-    if question is None or wanted.status != "asked":
+    if question is None or wanted.status != "asked" or wanted.task != task.id:
         raise RefusedError("ask.over", "这个问题已经过期或已处理 / this question is over")
     price_fen = int(_detail(question)["price_fen"])
     if command.accepted:
@@ -310,37 +311,6 @@ def _changes(b: Batch, command: c.TaskDecide, task: Row[Any], order: Row[Any]) -
         quote = Quote(quote_fen=command.quote_fen, tolerance_fen=tolerance_fen)
         return {"quote_fen": command.quote_fen, "cap_fen": quote.cap_fen}
     return {}
-
-
-def freeze(b: Batch, order: Row[Any], wanted: Row[Any], task: Row[Any], again: str = "") -> None:
-    """Freeze what the attempt needs beyond what its want still has frozen.
-
-    What is frozen beyond that stays: the phone of an earlier attempt may buy up to its own cap until it has answered (E26). It goes back
-    as the difference below the quote does (D8), or with the close. `again` names what froze a second time for the same attempt.
-
-    Raises:
-        RefusedError: `wallet.short`; nothing was frozen.
-    """
-    if not order.drop_ship:
-        return
-    price = order_price(
-        b.settings.fees, [LineWanted(quote=Quote(quote_fen=task.quote_fen, tolerance_fen=task.cap_fen - task.quote_fen), copies=1)],
-        region=order.region, with_courier=False,
-    ).pieces[0]  # fmt: skip
-    needs = {"principal": price.principal_fen, "commission": price.commission_fen, "check": price.check_fen}
-    more = []
-    for part, amount_fen in needs.items():
-        missing_fen = amount_fen - b.ledger.open_fen(wanted.id, part)
-        if missing_fen > 0:
-            more.append(HoldPart(subject=wanted.id, part=part, amount_fen=missing_fen))
-    if more:
-        b.ledger.hold(
-            more,
-            key=f"hold:{task.id}:{again}" if again else f"hold:{task.id}",
-            about=b.about(order=order, task=task.id),
-            zh=f"订单 {order.order_no} 重新冻结",
-            en=f"Order {order.order_no}: held again",
-        )
 
 
 def _want(task: Row[Any], wanted: Row[Any], order: Row[Any]) -> Want:

@@ -117,7 +117,7 @@ def _ask_ran_out(b: Batch, question: Row[Any]) -> None:
     task = b.row(st.task, detail["task"])
     wanted = None if task is None else b.row(st.wanted, task.wanted)
     order = None if task is None else b.row(st.shop_order, task.order_id)
-    if task is None or wanted is None or order is None or wanted.status != "asked":
+    if task is None or wanted is None or order is None or wanted.status != "asked" or wanted.task != task.id:
         b.decided(("ask",), question.subject, "over")
         return
     answers.refuse_or_raise(b, task, wanted, order, accepted=False, price_fen=detail["price_fen"], choice="silence")

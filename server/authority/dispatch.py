@@ -18,6 +18,7 @@ from server import schema_trade as st
 from server.authority import waybills
 from server.authority.batch import PLATFORM, Batch, warehouse_document
 from server.authority.documents import lease_cell, open_route, open_warehouse, warehouse_for
+from server.authority.holds import freeze
 from sync_core.errors import RefusedError
 from sync_core.facts import Fact
 from trade import kinds
@@ -65,7 +66,11 @@ def assign_routes(b: Batch, command: c.RoutesAssign) -> dict[str, Any]:
 
 
 def reassign(b: Batch, command: c.TaskReassign) -> dict[str, Any]:
-    """Take a task back and give its piece to another device, as a new attempt (D4)."""
+    """Take a task back and give its piece to another device, as a new attempt (D4).
+
+    Raises:
+        RefusedError: `task.settled`, `device.not_picker`, `device.organisation`, `wallet.short`.
+    """
     task = need_task(b, command.task)
     wanted = b.row(st.wanted, task.wanted)
     assert wanted is not None
@@ -84,6 +89,9 @@ def reassign(b: Batch, command: c.TaskReassign) -> dict[str, Any]:
         put_in_warehouse(b, task.order_id)
         return {"task": task.id, "document": route}
     new = next_attempt(b, task)
+    if wanted.status == "bounced" and order is not None:
+        freeze(b, order, wanted, new)  # The bounce had given it back: nothing goes out without its money (E26).
+    b.decided(("answer", "ask", "bounce"), f"task:{task.id}", "reassigned")
     recall(b, task, "reassigned")
     dispatch(b, new, device=command.device, document=route, day=day)
     put_in_warehouse(b, task.order_id)

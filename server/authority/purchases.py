@@ -15,10 +15,10 @@ from sqlalchemy import Row, bindparam, select, update
 
 from server import schema as s
 from server import schema_trade as st
-from server.authority.answers import freeze
 from server.authority.batch import PLATFORM, Batch, body_of, warehouse_document
 from server.authority.closing import settle_order
 from server.authority.dispatch import recall
+from server.authority.holds import freeze
 from server.authority.shelving import settle_arrival
 from server.authority.words import CLOSED_BECAUSE
 from server.ledger import PRINCIPAL, About

@@ -168,6 +168,43 @@ def test_d7_a_question_is_answered_within_thirty_minutes_or_bounces(day: Day, ph
     assert day.ask(c.AskAnswer(task=TASK, accepted=True))["code"] == "ask.over"
 
 
+def test_d7_a_question_of_an_attempt_that_was_taken_back_decides_nothing_about_the_next(
+    day: Day, phone: Device
+) -> None:
+    bob = day.enrol("picker", "bob")
+    phone.say(phone.route(TASK), kinds.PriceAsked(price_fen=7000).about(f"task:{TASK}"))
+    day.now_ms += 20 * 60 * 1000
+    second = day.do(c.TaskReassign(task=TASK, device=bob.number))["task"]
+    bob.say(bob.route(second), kinds.PriceAsked(price_fen=6800).about(f"task:{second}"))
+    assert day.ask(c.AskAnswer(task=TASK, accepted=True))["code"] == "ask.over"
+    day.now_ms += 15 * 60 * 1000
+    day.work()
+    assert day.wanted(TASK).status == "asked", "its own half hour is not over"
+    day.do(c.AskAnswer(task=second, accepted=True))
+    assert day.task(second).cap_fen == 6800
+    assert (day.piece(bob.buy(second, 6800)).outcome, day.money()[1]) == ("keeps", 100 + ORDER_FEN)
+
+
+@pytest.mark.parametrize("short", [False, True])
+def test_e26_a_bounced_task_given_to_another_phone_goes_out_with_its_money_frozen(
+    day: Day, phone: Device, *, short: bool
+) -> None:
+    bob = day.enrol("picker", "bob")
+    bounce(day, phone, 7200)
+    assert day.money()[1] == ORDER_FEN
+    if short:
+        day.orders(f"A2|{CODE}|15")
+    told = day.ask(c.TaskReassign(task=TASK, device=bob.number))
+    if short:
+        assert told["code"] == "wallet.short"
+        assert (day.wanted(TASK).task, day.wanted(TASK).status) == (TASK, "bounced")
+        return
+    assert day.money()[1] == PIECE_FEN + ORDER_FEN
+    assert not day.all(st.decision, st.decision.c.resolved_ms.is_(None)), "nobody is asked for another quote any more"
+    piece = day.piece(bob.buy(told["task"], 6400))
+    assert (piece.outcome, piece.charged_fen) == ("keeps", 6400)
+
+
 def test_d7_an_accepted_question_raises_the_cap_and_the_hold(day: Day, phone: Device) -> None:
     phone.say(phone.route(TASK), kinds.PriceAsked(price_fen=7000).about(f"task:{TASK}"))
     day.do(c.AskAnswer(task=TASK, accepted=True), by="merchant:m1:x")

@@ -1,0 +1,45 @@
+"""The money that an attempt at one piece needs: frozen when it is made, again when a bounce or a close had given it back.
+
+All attempts at a piece share the hold of their want. Rules R79, R80, D7, E26.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Row
+
+from server.authority.batch import Batch
+from server.ledger import HoldPart
+from trade.pricing import LineWanted, Quote, order_price
+
+
+def freeze(b: Batch, order: Row[Any], wanted: Row[Any], task: Row[Any], again: str = "") -> None:
+    """Freeze what the attempt needs beyond what its want still has frozen.
+
+    What is frozen beyond that stays: the phone of an earlier attempt may buy up to its own cap until it has answered (E26). It goes back
+    as the difference below the quote does (D8), or with the close. `again` names what froze a second time for the same attempt.
+
+    Raises:
+        RefusedError: `wallet.short`; nothing was frozen.
+    """
+    if not order.drop_ship:
+        return
+    price = order_price(
+        b.settings.fees, [LineWanted(quote=Quote(quote_fen=task.quote_fen, tolerance_fen=task.cap_fen - task.quote_fen), copies=1)],
+        region=order.region, with_courier=False,
+    ).pieces[0]  # fmt: skip
+    needs = {"principal": price.principal_fen, "commission": price.commission_fen, "check": price.check_fen}
+    more = []
+    for part, amount_fen in needs.items():
+        missing_fen = amount_fen - b.ledger.open_fen(wanted.id, part)
+        if missing_fen > 0:
+            more.append(HoldPart(subject=wanted.id, part=part, amount_fen=missing_fen))
+    if more:
+        b.ledger.hold(
+            more,
+            key=f"hold:{task.id}:{again}" if again else f"hold:{task.id}",
+            about=b.about(order=order, task=task.id),
+            zh=f"订单 {order.order_no} 重新冻结",
+            en=f"Order {order.order_no}: held again",
+        )
