@@ -158,12 +158,23 @@ class Authority:
             decide(b, document, fact, received_ms=row.received_ms)
 
     def _set_aside(self, row: Row[Any], error: str, now_ms: int) -> None:
-        """Keep the facts of an envelope without deciding about them, and tell somebody."""
+        """Keep the facts of an envelope without deciding about them, and tell somebody. What cannot even be kept is told all the same:
+        it stands in the log, and the reading goes on."""
+        try:
+            self._keep_undecided(row, error, now_ms, with_facts=True)
+        except OperationalError:
+            raise
+        except Exception:
+            log.exception("the facts of envelope %s.%s of %s cannot be kept", row.device, row.seq, row.document)
+            self._keep_undecided(row, error, now_ms, with_facts=False)
+
+    def _keep_undecided(self, row: Row[Any], error: str, now_ms: int, *, with_facts: bool) -> None:
         with self._store.transaction() as conn, conn.begin_nested():
             b = self._batch(conn, now_ms)
-            # What an older gate let in and this one refuses cannot be recorded; it is told all the same.
-            with suppress(MalformedError):
-                b.memory.record(row.document, decode_payload(bytes(row.stored)[HEADER_BYTES:]), row.n)
+            if with_facts:
+                # What an older gate let in and this one refuses cannot be recorded.
+                with suppress(MalformedError):
+                    b.memory.record(row.document, decode_payload(bytes(row.stored)[HEADER_BYTES:]), row.n)
             b.discrepancy(
                 "authority_failed",
                 f"device:{row.device}",

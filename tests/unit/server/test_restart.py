@@ -137,6 +137,27 @@ def test_an_envelope_that_makes_a_rule_fail_is_set_aside_and_the_rest_goes_on(
     assert "authority_failed" in day.discrepancies()
 
 
+def test_an_envelope_that_cannot_even_be_kept_stops_nothing(day: Day, monkeypatch: pytest.MonkeyPatch) -> None:
+    from server.authority.log_reading import Memory
+
+    day.enrol("warehouse", "wu")
+    phone = day.enrol("picker", "ann")
+    day.orders(f"A1|{CODE}|2")
+    day.do(c.RoutesAssign())
+    honest = Memory.record
+
+    def broken(self: Memory, document: str, envelope: Any, n: int) -> Any:
+        if (envelope.device, envelope.seq) == (phone.number, 1):
+            raise ValueError("a planted bug")
+        return honest(self, document, envelope, n)
+
+    monkeypatch.setattr(Memory, "record", broken)
+    phone.buy("T1001-1", 6000)
+    code = phone.buy("T1001-2", 6000)
+    assert day.piece(code).outcome == "keeps"
+    assert "authority_failed" in day.discrepancies()
+
+
 def test_a_void_fact_is_kept_told_and_counts_for_nothing(day: Day) -> None:
     wall = day.enrol("warehouse", "wu")
     day.enrol("picker", "ann")
