@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sqlalchemy import Connection, Result, Row, Table, Update, bindparam, func, select, update
+from sqlalchemy import Connection, Result, Row, Table, Update, bindparam, delete, func, select, update
 
 from server import schema as s
 from server import schema_trade as st
@@ -131,6 +131,10 @@ class Batch:
             "decided_ms": self.now_ms,
         }
         return insert_once(self.conn, s.verdict, row)
+
+    def forget(self, document: str, fact: str, rule: str) -> None:
+        """Let a rule note an outcome once more."""
+        self.conn.execute(delete(s.verdict).where(s.verdict.c.id == f"{document}|{fact}|{rule}"))
 
     def verdict_of(self, document: str, fact: str, rule: str) -> dict[str, Any] | None:
         """Return the outcome a rule gave a fact before."""

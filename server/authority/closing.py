@@ -30,6 +30,8 @@ from trade.ids import first_id
 
 _OUT = ("out", "asked", "answered", "recalled")
 """Task states in which a phone may still buy."""
+CLOSED_AFTER = "purchase.closed_after"
+"""The rule under which a purchase is judged once more: its order was closed after it."""
 EVERY_LINE = "每一件都关闭了 / every piece of it was closed"
 """Why an order was closed whose last piece a merchant, or his shop's setting, closed."""
 
@@ -291,7 +293,7 @@ def _say_freed(b: Batch, piece: Row[Any], order: Row[Any]) -> None:
     verdict = kinds.PurchaseVerdict(
         fact=piece.bought_fact, outcome="closed_unseen", owner=order.merchant, charged_fen=piece.charged_fen
     )
-    if b.once(task.document or "", piece.bought_fact, "purchase.closed_after", verdict.model_dump(mode="json")):
+    if b.once(task.document or "", piece.bought_fact, CLOSED_AFTER, verdict.model_dump(mode="json")):
         warehouse = warehouse_document(order.warehouse) if order.warehouse else None
         b.say_to([task.document, warehouse], verdict.about(f"task:{task.id}", f"piece:{piece.code}"))
 

@@ -74,7 +74,12 @@ def on_undone(b: Batch, document: str, fact: PlacedFact) -> None:
     wanted = b.row(st.wanted, task.wanted)
     b.decided(("over_cap",), f"piece:{code}", "undone")
     b.settle_discrepancy(f"over_cap|piece:{code}", "拿货已撤销 / the purchase was taken back")
-    if wanted is not None and order is not None and wanted.keeper == code:
+    if (
+        wanted is not None
+        and order is not None
+        and wanted.keeper == code
+        and wanted.status not in ("closing", "closed")
+    ):
         _want_again(b, wanted, task, order, code, about)
     elif wanted is not None and order is not None and wanted.status == "closed" and piece.outcome == "closed_unseen":
         _freeze_whole(b, wanted, task, order, code, about)

@@ -7,7 +7,8 @@ Rules R43, R80-R82, D7-D11, E1-E4, E7, E8, E11.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final, assert_never
 
@@ -108,14 +109,16 @@ def decide_purchase(b: Batch, document: str, fact_id: str, code: str, task: Row[
         decision = Second(keeper=wanted.keeper)
     verdict = verdict_body(decision, fact_id)
     lost = b.verdict_of(document, fact_id, RECOVERED)
+    said = lost is not None
     if lost is not None:
-        verdict = kinds.PurchaseVerdict.model_validate(lost)
+        verdict, covered = _recovered(b, lost, wanted, task, order, fact_id)
+        said = verdict.outcome == lost["outcome"] and verdict.charged_fen == lost["charged_fen"]
         decision = _as_judged(verdict, code)
     if not b.once(document, fact_id, kinds.PurchaseVerdict.KIND, verdict.model_dump(mode="json")):
         return
     fact = verdict.about(f"task:{task.id}", f"piece:{code}")
     warehouse = warehouse_document(order.warehouse) if order.warehouse else None
-    if lost is None:
+    if not said:
         b.say_to([document, warehouse, *_route_of(b, document, task)], fact)
     _carry_out(b, decision, verdict, code, task, wanted, order, fact_id)
     piece = b.row(st.piece, code) if isinstance(decision, OverCap) else None
@@ -178,6 +181,30 @@ def _adopted_in(b: Batch, pieces: Sequence[Row[Any]]) -> list[str]:
     return list(b.conn.execute(select(f.document).where(*where).order_by(f.n)).scalars())
 
 
+def _recovered(
+    b: Batch, lost: Mapping[str, Any], wanted: Row[Any], task: Row[Any], order: Row[Any], fact_id: str
+) -> tuple[kinds.PurchaseVerdict, bool]:
+    """Return a lost server's verdict as it stands now, and whether the money for it is there.
+
+    The order may be closed since, by the lost server or after the restore: then it was bought before the close. A close that came
+    before its task was known gave all its money back; what the lost server had charged is frozen anew, or else the platform's (I5).
+    """
+    verdict = kinds.PurchaseVerdict.model_validate(lost)
+    if verdict.outcome in ("keeps", "over_cap") and wanted.status in ("closing", "closed"):
+        verdict = verdict.model_copy(update={"outcome": "closed_unseen", "keeper": None})
+    missing_fen = verdict.charged_fen - b.ledger.open_fen(wanted.id, PRINCIPAL)
+    if missing_fen <= 0:
+        return verdict, True
+    with suppress(RefusedError):
+        freeze(b, order, wanted, task, again=fact_id)
+    short_fen = max(verdict.charged_fen - b.ledger.open_fen(wanted.id, PRINCIPAL), 0)
+    if short_fen:
+        charged_fen, excess_fen = verdict.charged_fen - short_fen, verdict.excess_fen + short_fen
+        outcome = "over_cap" if verdict.outcome == "keeps" else verdict.outcome
+        verdict = verdict.model_copy(update={"charged_fen": charged_fen, "excess_fen": excess_fen, "outcome": outcome})
+    return verdict, short_fen == 0
+
+
 def _as_judged(verdict: kinds.PurchaseVerdict, code: str) -> PurchaseDecision:
     """The decision behind a verdict that a lost server had given."""
     match verdict.outcome:
@@ -195,7 +222,7 @@ def _as_judged(verdict: kinds.PurchaseVerdict, code: str) -> PurchaseDecision:
                 charged_fen=verdict.charged_fen,
                 release_fen=0,
                 excess_fen=verdict.excess_fen,
-                cause="neither_knew",
+                cause="bought_first",
             )
         case "closed_seen":
             return ClosedSeen()

@@ -18,7 +18,7 @@ from server import schema as s
 from server import schema_trade as st
 from server.authority.adoption import on_adopted
 from server.authority.batch import PLATFORM, Batch, body_of
-from server.authority.closing import close_order
+from server.authority.closing import CLOSED_AFTER, close_order
 from server.authority.documents import say_scope
 from server.authority.purchases import RECOVERED
 from server.authority.succession import join_newest
@@ -101,9 +101,14 @@ def _device_had(b: Batch, fact: PlacedFact, body: kinds.DeviceScope) -> None:
 def _purchase_was_judged(b: Batch, document: str, fact: PlacedFact, verdict: kinds.PurchaseVerdict) -> None:
     code = first_id(fact.subjects, "piece")
     own = b.verdict_of(document, verdict.fact, kinds.PurchaseVerdict.KIND)
-    if own is None:
+    told = own if own is None else b.verdict_of(document, verdict.fact, CLOSED_AFTER) or own
+    if verdict.outcome == "undone":
+        return  # The picker's own word for it undoes it here as well.
+    if own is None or told is None:
+        # It may have been closed after it was bought: the last verdict is the one that stood.
+        b.forget(document, verdict.fact, RECOVERED)
         b.once(document, verdict.fact, RECOVERED, verdict.model_dump(mode="json"))
-    elif own["outcome"] != verdict.outcome and verdict.outcome != "undone":
+    elif verdict.outcome not in (own["outcome"], told["outcome"]):
         b.discrepancy("verdict_recovered", f"piece:{code}", PLATFORM, facts=[fact.id])
 
 

@@ -258,6 +258,57 @@ def test_a_restored_server_takes_its_own_verdicts_back_and_books_them_once(tmp_p
     copy.store.close()
 
 
+@pytest.mark.parametrize("slip", [False, True])
+@pytest.mark.parametrize("order", ["server_first", "devices_first", "warehouse_first", "phone_knew_no_close"])
+def test_d9_a_purchase_that_the_lost_server_closed_after_it_is_booked_as_it_was(
+    tmp_path: Path, order: str, slip: bool
+) -> None:
+    day = open_day(tmp_path / "a")
+    day.enrol("warehouse", "wu")
+    phone = day.enrol("picker", "ann")
+    day.orders(f"A1|{CODE}|1", f"A2|{CODE}|1")
+    day.store.close()
+    shutil.copytree(tmp_path / "a", tmp_path / "b", ignore=shutil.ignore_patterns(TOKEN))
+    lost = open_server(tmp_path / "a", synchronous="OFF", now_ms=START_MS, seed=b"s" * 32)
+    day.server, day.authority = lost, Authority(lost)
+    day.do(c.RoutesAssign())
+    route = phone.route("T1001-1")
+    code = phone.buy("T1001-1", 6000)
+    known = day.store.read_vector(route)[0]
+    day.do(c.OrderClose(order="O1001"))
+    if slip:
+        body = kinds.PieceUndone(fact=day.piece(code).bought_fact)
+        phone.say(route, body.about("task:T1001-1", f"piece:{code}"))
+        phone.say(route, kinds.RecallSeen().about("task:T1001-1"))
+    money = day.money()
+    rows = sorted(day.all(s.envelope), key=lambda row: (row.device, row.n))
+    if order == "devices_first":
+        rows.sort(key=lambda row: (-row.device, row.n))
+    elif order == "warehouse_first":
+        rows.sort(key=lambda row: (not row.document.startswith("warehouse"), row.device, row.n))
+    elif order == "phone_knew_no_close":
+        rows = [row for row in rows if not (row.document == route and row.device == 0 and row.seq > known)]
+        rows.sort(key=lambda row: (row.document.startswith("warehouse"), row.device, row.n))
+    lost.store.close()
+
+    copy = open_server(tmp_path / "b", synchronous="OFF", now_ms=START_MS, seed=b"s" * 32)
+    restored = Day(server=copy, authority=Authority(copy))
+    deliver_all(restored, rows)
+    assert "authority_failed" not in restored.discrepancies()
+    piece, wanted = restored.piece(code), restored.wanted("T1001-1")
+    assert (restored.order("O1001").status, wanted.status, wanted.keeper) == ("closed", "closed", None)
+    assert restored.money() == money
+    if slip:
+        assert (piece.place, piece.charged_fen) == ("undone", 0)
+    else:
+        assert (piece.outcome, piece.owner, piece.charged_fen) == ("closed_unseen", "m1", 6000)
+    from server.recount import recount_server
+
+    checks, _ = recount_server(copy, MARKET_DAY)
+    assert [fault for check in checks for fault in check.faults] == []
+    copy.store.close()
+
+
 def test_a_key_file_that_is_no_key_is_refused(tmp_path: Path) -> None:
     (tmp_path / "server.key").write_bytes(b"short")
     with pytest.raises(CorruptError):
