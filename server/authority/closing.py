@@ -148,7 +148,7 @@ def take_closed_back(b: Batch, wanted: Row[Any], order: Row[Any], task: Row[Any]
         b.say(task.document, kinds.TaskRecalled(reason="closed").about(f"task:{task.id}"))
     silent = task.document is None or task.recall_seen or device_gone(b, task.device)
     b.set(st.task, task.id, status="ended" if silent else "recalled", recalled=task.recalled or "closed")
-    if not silent:
+    if task.document is not None and not silent:
         recheck_recall(b, task.document, task.id)
     settle_recalls(b, wanted.id, about.causes[0] if about.causes else "")
 
