@@ -20,7 +20,7 @@ from server.authority.batch import PLATFORM, Batch, body_of, warehouse_document
 from server.authority.closing import settle_order
 from server.authority.dispatch import recall
 from server.authority.holds import freeze
-from server.authority.shelving import settle_arrival
+from server.authority.shelving import SERVING, settle_arrival
 from server.authority.words import CLOSED_BECAUSE
 from server.ledger import PRINCIPAL, About
 from sync_core.errors import RefusedError
@@ -42,7 +42,7 @@ from trade.conflicts import (
     known_pairs,
     verdict_body,
 )
-from trade.ids import first_id
+from trade.ids import first_id, ids_of
 
 RECOVERED: Final = "verdict.recovered"
 """The rule under which a lost server's verdict is noted until its purchase arrives."""
@@ -81,6 +81,23 @@ def on_bought(b: Batch, document: str, fact: PlacedFact) -> None:
     if known is not None:
         b.settle_discrepancy(f"orphan|piece:{code}", "手机的记录到了 / its phone's facts arrived")
     decide_purchase(b, document, fact.id, code, task)
+    if known is not None and known.task not in (None, task.id):
+        _serve_swapped(b, code, task, known)
+
+
+def _serve_swapped(b: Batch, code: str, task: Row[Any], known: Row[Any]) -> None:
+    """Its bag was swapped before its phone spoke (E11): its own task's money paid for it, and it serves the other task."""
+    piece, served = b.row(st.piece, code), b.row(st.task, known.task)
+    said = [fact for facts in b.memory.facts_of(f"piece:{code}").values() for fact in facts]
+    swaps = [fact for fact in said if fact.kind == kinds.PiecesSwapped.KIND]
+    if piece is None or served is None or not swaps or piece.outcome not in SERVING:
+        return
+    partner = next(other for other in ids_of(swaps[-1].subjects, "piece") if other != code)
+    b.set(st.piece, code, task=served.id, wanted=served.wanted, order_id=served.order_id)
+    for want, before, after in ((task.wanted, code, partner), (served.wanted, partner, code)):
+        wanted = b.row(st.wanted, want)
+        if wanted is not None and wanted.keeper == before:
+            b.set(st.wanted, want, keeper=after)
 
 
 def _freeze_again(b: Batch, wanted: Row[Any], task: Row[Any], order: Row[Any], fact_id: str) -> bool:

@@ -273,6 +273,34 @@ def test_e7_an_excess_is_no_question_any_more_when_the_stall_took_the_piece_back
     assert faults(day) == []
 
 
+@pytest.mark.parametrize("late", ["none", "second", "both"])
+def test_e11_purchases_that_arrive_after_their_bags_were_swapped_leave_each_order_one_piece(
+    day: Day, late: str
+) -> None:
+    wall = day.enrol("warehouse", "wu")
+    phone = day.enrol("picker", "ann")
+    day.orders(f"A1|{CODE}|1", f"A2|{CODE}|1")
+    day.do(c.RoutesAssign())
+    phone.sync(phone.route("T1001-1"))
+    phone.offline = late == "both"
+    one = phone.buy("T1001-1", 6000)
+    phone.offline = late != "none"
+    two = phone.buy("T1002-1", 6200)
+    for code in (one, two):
+        wall.say(day.warehouse(), kinds.ScannedIn().about(f"piece:{code}"))
+    swapped = kinds.PiecesSwapped(tasks=["T1002-1", "T1001-1"])
+    wall.say(day.warehouse(), swapped.about(f"piece:{one}", f"piece:{two}", "task:T1001-1", "task:T1002-1"))
+    phone.offline = False
+    phone.deliver()
+    assert [day.wanted(want).keeper for want in ("T1001-1", "T1002-1")] == [two, one]
+    assert [day.piece(code).task for code in (one, two)] == ["T1002-1", "T1001-1"]
+    ship(day, wall, "O1001", two)
+    ship(day, wall, "O1002", one)
+    assert [order.status for order in day.all(st.shop_order)] == ["shipped", "shipped"]
+    assert day.money() == (100_000 - 6000 - 6200 - 2 * 100 - 2 * 350, 0)
+    assert faults(day) == []
+
+
 def test_d20_what_a_merchants_own_runner_got_back_touches_no_wallet(shop: Shop) -> None:
     day = shop.day
     shop.inspect()
