@@ -16,13 +16,14 @@ from server import contact
 from server import schema as s
 from server import schema_trade as st
 from server.authority.batch import PLATFORM, Batch, device_document, warehouse_document
+from server.authority.closing import numbers_since
 from server.authority.dispatch import put_in_warehouse
 from server.authority.documents import open_warehouse, say_scope
 from server.installation import FIRST_DEVICE
 from server.rows import get_meta, set_meta, upsert
 from sync_core import limits
 from sync_core.errors import RefusedError
-from sync_core.facts import DOCUMENT_WRITER, Fact, Json, canonical_json
+from sync_core.facts import DOCUMENT_WRITER, Fact, canonical_json
 
 LATE_WORK_MS: Final = 100 * 24 * 60 * 60 * 1000
 """How long ago a document may have ended in which a restored device still says again what it had not delivered."""
@@ -232,16 +233,10 @@ def revoke(b: Batch, command: c.DeviceRevoke) -> dict[str, Any]:
 
     Whoever revokes a number means the device in somebody's hand: one that changed its key meanwhile is stopped under its new number too.
     """
-    device: Row[Any] | None = _need(b, command.device)
-    stopped: list[Json] = []
-    while device is not None:
-        after = None if device.replaced_by is None else b.row(s.device, device.replaced_by)
-        # A change of keys ends the old number in the moment in which the new one begins; a copy's new number is another device's.
-        changed_key = after is not None and device.revoked_ms == after.enrolled_ms
+    numbers = numbers_since(b, _need(b, command.device))
+    for device in numbers:
         _end(b, device)
-        stopped.append(device.number)
-        device = after if changed_key else None
-    return {"stopped": stopped}
+    return {"stopped": [device.number for device in numbers]}
 
 
 def end_person(b: Batch, command: c.PersonEnd) -> dict[str, Any]:

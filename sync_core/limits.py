@@ -111,6 +111,8 @@ QUARANTINE_BYTES_MAX: Final = ENVELOPE_BYTES_MAX + 96
 """What is kept of refused bytes, a sender, code and day; the rest is counted. 16 x 20 codes x 32 KiB: 10 MiB a hostile device and day."""
 
 CONNECT_TIMEOUT_MS: Final = 10_000
+KEY_WAITS_MS_MAX: Final = 60_000
+"""How long a device that shall take a new key delivers first under the one it has. What it still owes then is said again under the new."""
 PING_INTERVAL_MS: Final = 15_000
 SILENCE_MS_MAX: Final = 40_000
 BACKOFF_MS_MIN: Final = 250

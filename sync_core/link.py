@@ -98,6 +98,10 @@ class Link:
         self._outdated = False
         self._keeps_key = False
         """The hub gave no new key since this program started: it is not asked again and again."""
+        self._has_delivered = False
+        """All that was said under the old key is delivered, or was given its time: the new one may be asked for."""
+        self._wished_ms: int | None = None
+        """Since when a new key is wanted while there is a connection, by the monotonic clock."""
         self._unfolded = False
         self._folded_ms = 0
         self.status = LinkStatus(
@@ -163,7 +167,7 @@ class Link:
         self._show(Phase.CONNECTING, "")
         if self._replica.is_copy or self._replica.is_forked:
             await self._become_another()
-        elif self._replica.wants_key and not self._keeps_key:
+        elif self._wants_key() and (self._has_delivered or self._replica.asked_for_key):
             await self._change_key()
         token = await self._token()
         async with connect(
@@ -210,6 +214,7 @@ class Link:
 
         Nothing else ends the asking: a server whose answer got lost may have changed the key already, and takes nothing more under the old.
         """
+        self._has_delivered, self._wished_ms = False, None
         try:
             await self._renumber()
         except RefusedError as error:
@@ -219,6 +224,21 @@ class Link:
             self._keeps_key = True
             if error.code == _REVOKED:
                 self._replica.give_up_key()
+
+    def _wants_key(self) -> bool:
+        return self._replica.wants_key and not self._keeps_key
+
+    def _may_change_key(self) -> bool:
+        """True when this hub has told of each document what it has of ours, and lacks nothing: then nothing need be said twice, and a hub
+        restored from a backup takes back what it had lost while it still believes the old key. Work that is refused, or has no end,
+        does not keep a device from its key.
+        """
+        now_ms = _monotonic_ms()
+        self._wished_ms = self._wished_ms or now_ms
+        if now_ms - self._wished_ms > limits.KEY_WAITS_MS_MAX:
+            return True
+        told = set(self._documents()) - self._denied <= self._claimed.keys()
+        return told and self._replica.waiting().actions == 0
 
     async def _read(self, socket: ClientConnection, talk: Session) -> None:
         self._open_documents(talk)
@@ -317,7 +337,8 @@ class Link:
     async def _send(self, socket: ClientConnection, talk: Session) -> None:
         while True:
             self._wake.clear()
-            if self._replica.wants_key and not self._keeps_key:
+            if self._wants_key() and self._may_change_key():
+                self._has_delivered = True
                 raise RetryableError("this device gets a new key: it connects again")
             for frame in talk.take_frames():
                 await socket.send(frame)

@@ -142,6 +142,12 @@ class Replica(ReplicaAtHub):
         """True from `ask_for_key` until the new key is in force: the link gets it before it connects; work goes on meanwhile."""
         return bool(self.setting(NEW_KEY))
 
+    @property
+    def asked_for_key(self) -> bool:
+        """True when the hub was asked for that key already: it may have changed it, and takes nothing more under the old one."""
+        wish = self.setting(NEW_KEY)
+        return bool(wish and wish["file"])
+
     def ask_for_key(self) -> None:
         """A person, here or at the server, wants this device to have another key; asked twice it gets one."""
         if not self.wants_key:

@@ -62,6 +62,8 @@ SOMETIMES: Final[dict[str, str]] = {
     # --- copies, identities, peers
     "renumbered": "a device got another number",
     "old_copy_met_its_later_self": "an old copy found that the hub knew more of it than itself",
+    "new_key": "a device took a new key, and with it a new number",
+    "new_key_answer_lost": "the server had changed a device's key, and the device did not hear of it",
     "restored_phone": "a phone's files were put back from an older copy",
     "cloned_phone": "a phone's files were copied to another phone, and both went on",
     "restored_server": "the server was put back from an older copy",

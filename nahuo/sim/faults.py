@@ -103,6 +103,8 @@ class Faults:
     """A picker is dismissed while his phone may be in a basement: the device is written off."""
     revoked: float = 0.0
     """A device is stopped while it may be offline."""
+    new_key: float = 0.0
+    """Somebody, at a device or at the platform, wants a device to take another key."""
     colleague: bool = False
     """Two people share each phone."""
 
@@ -222,6 +224,8 @@ def draw_faults(seed: int, *, without: Iterable[str] = ()) -> Faults:
         "day_closed": chance(0.9, 0.4),
         "long_storm": is_on(0.1),
         "old_programs": chance(0.6, 0.15),
+        # Drawn last: so a day of before it is the same where it is off.
+        "new_key": chance(0.6, 0.3),
     }
     unknown = sorted(set(without) - set(SWITCHES))
     if unknown:

@@ -182,15 +182,31 @@ def recheck_recall(b: Batch, document: str, task_id: str) -> None:
         settle_recalls(b, task.wanted, judged.fact or "")
 
 
+def numbers_since(b: Batch, device: Row[Any]) -> list[Row[Any]]:
+    """Return the device under this number, and under those it took with new keys since."""
+    numbers = [device]
+    while numbers[-1].replaced_by is not None:
+        after = b.row(s.device, numbers[-1].replaced_by)
+        # A change of keys ends the old number in the moment in which the new one begins; a copy's new number is another device's.
+        if after is None or numbers[-1].revoked_ms != after.enrolled_ms:
+            break
+        numbers.append(after)
+    return numbers
+
+
 def write_off_device(b: Batch, command: c.DeviceWriteOff) -> dict[str, Any]:
-    """A supervisor declares that a device will never answer: its recalls count as answered (D9)."""
-    device = b.row(s.device, command.device)
-    if device is None:
+    """A supervisor declares that a device will never answer: its recalls count as answered (D9), also under a number it took just now."""
+    known = b.row(s.device, command.device)
+    if known is None:
         raise RefusedError("device.unknown", "没有这台设备 / there is no such device")
-    b.set(s.device, command.device, written_off_ms=b.now_ms, revoked_ms=device.revoked_ms or b.now_ms)
-    b.store.ended.add(command.device)
+    numbers = numbers_since(b, known)
+    for device in numbers:
+        b.set(s.device, device.number, written_off_ms=b.now_ms, revoked_ms=device.revoked_ms or b.now_ms)
+        b.store.ended.add(device.number)
     t = st.task.c
-    tasks = b.conn.execute(select(st.task).where(t.device == command.device, t.status == "recalled")).all()
+    tasks = b.conn.execute(
+        select(st.task).where(t.device.in_([device.number for device in numbers]), t.status == "recalled")
+    ).all()
     for task in tasks:
         b.set(st.task, task.id, status="ended")
         settle_recalls(b, task.wanted)

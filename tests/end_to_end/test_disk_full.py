@@ -137,8 +137,12 @@ def test_a_server_on_a_full_disk_acknowledges_nothing_and_goes_on_when_there_is_
     assert _log_count(scene) == before
     assert buy(scene, _open_tasks(scene, "phone2")[0], done, "phone2")
 
+    for phone in scene.hands.values():
+        phone.signal(False)
     (folder / PHOTOS).unlink()
-    _until(lambda: health(scene)["writing"])
+    _until(lambda: health(scene)["writing"])  # By itself: no device helps.
+    for phone in scene.hands.values():
+        phone.signal(True)
     _until(lambda: _idle(scene, "phone2"))
     _until(lambda: set(done.values()) <= _pieces(scene))
     assert "disk is full" not in scene.admin.page("/platform")

@@ -96,5 +96,5 @@ def _people(phone: DeviceNode) -> tuple[str, str]:
 
 def is_stopped(scene: Scene, device: DeviceNode) -> bool:
     """True when the server takes nothing of this device at its word any more."""
-    known = [scene.server.store.key_of(number) for number in {*device.numbers, device.node.number}]
+    known = [scene.server.store.key_of(number) for number in {*device.numbers, device.node.number} - device.given_up]
     return any(record is None or record.revoked for record in known)

@@ -42,6 +42,8 @@ class DeviceLink:
         self._denied: set[str] = set()
         self._claimed: dict[str, Mapping[int, int]] = {}
         self._ringing = False
+        self._has_delivered = False
+        """All that was said under the old key is delivered: the new one may be asked for."""
         self._life = 0
         self._tries_at_ms: int | None = None
         self._old_updates: list[bytes] = []
@@ -86,6 +88,12 @@ class DeviceLink:
             return
         if device.replica.is_copy and not self._renumber():
             return
+        if (
+            device.replica.wants_key
+            and (self._has_delivered or device.replica.asked_for_key)
+            and not self._change_key()
+        ):
+            return
         self._open_connection()
 
     def _open_connection(self) -> None:
@@ -105,6 +113,7 @@ class DeviceLink:
         self._device.link.connected = True
         self._talk = Session(Side.DEVICE, now_ms=self.world.now_ms)
         self._denied.clear()
+        self._claimed.clear()
         self.world.note(f"{self.name} connected")
         self._maybe_replay(connection)
         connection.begin()
@@ -122,8 +131,26 @@ class DeviceLink:
             return False
         return True
 
+    def _change_key(self) -> bool:
+        """Take a new key; False while nobody has answered, so that nothing is said under the old one meanwhile."""
+        device = self._device
+        self._has_delivered = False
+        device.guard(self._ask_number)
+        if device.dead:
+            return False
+        if device.replica.wants_key:
+            self.connect_later(self.world.random.randrange(1_000, 60_000))
+            return False
+        return True
+
+    def _may_change_key(self) -> bool:
+        """True when the hub has told of each document what it has of ours, and lacks nothing; now and then a device's time is up before."""
+        told = set(self._device.node.wanted_documents()) - self._denied <= self._claimed.keys()
+        return (told and not self._device.replica.waiting().actions) or self.world.chance(self.world.faults.new_key / 8)
+
     def _ask_number(self) -> None:
         device = self._device
+        new_key = device.replica.wants_key and not device.replica.is_copy
         try:
             ask(renumber(device.replica, device.key, device.node.door))
         except RetryableError:
@@ -133,9 +160,12 @@ class DeviceLink:
             return
         except RefusedError as error:
             self.world.sometimes(f"number_refused_{error.code}")
-            self.refused_number = True
+            if new_key:
+                device.replica.give_up_key()
+            else:
+                self.refused_number = True
             return
-        device.renumbered()
+        device.renumbered(new_key=new_key)
 
     def _maybe_replay(self, connection: Wire) -> None:
         """Old frames come once more: an old update of the hub on the fresh connection, a captured connection at the hub."""
@@ -250,6 +280,8 @@ class DeviceLink:
             case session.AccessDenied(document=document):
                 self._denied.add(document)
                 self.world.sometimes("access_denied")
+            case session.Message(message={"hello": {"new_key": True}}):
+                replica.ask_for_key()
             case session.Violation(detail=detail):
                 raise Broken(f"{self.name}: the hub sent what the session calls a violation: {detail}")
             case _:
@@ -343,6 +375,11 @@ class DeviceLink:
     def _send(self) -> None:
         talk, connection = self._talk, self._wire
         if talk is None or connection is None:
+            return
+        if self._device.replica.wants_key and self._may_change_key():
+            self._has_delivered = True
+            self.lose()
+            self.connect_later(self.world.random.randrange(250, 2_000))
             return
         for _ in range(SENDS_MAX):
             for frame in talk.take_frames():

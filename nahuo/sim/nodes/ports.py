@@ -15,7 +15,7 @@ from sync_core.facts import Json
 class Desk(Protocol):
     """What a device may ask the server outside the sync."""
 
-    def renumber(self, device: int, public_key: str) -> Mapping[str, Json]:
+    def renumber(self, device: int, public_key: str, *, rotated: bool) -> Mapping[str, Json]:
         """Allot another number."""
         ...
 
@@ -105,24 +105,35 @@ class SimUnsealer:
 class SimDoor:
     """The server's few questions, asked only while there is a signal. Coroutines that never wait: `ask` runs them to their end."""
 
-    def __init__(self, reach: Callable[[], Any], desk: Desk, number: Callable[[], int | None]) -> None:
+    def __init__(
+        self,
+        reach: Callable[[], Any],
+        desk: Desk,
+        number: Callable[[], int | None],
+        loses_answer: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._reach = reach
         self._desk = desk
         self._number = number
+        self._loses_answer = loses_answer
 
     async def enrol(self, body: Mapping[str, Json]) -> Mapping[str, Json]:  # noqa: ARG002
         """Never asked here: devices are enrolled before the day begins."""
         raise RetryableError("no enrolment during the day")
 
     async def renumber(self, body: Mapping[str, Json]) -> Mapping[str, Json]:
-        """Ask for a number of one's own, as a copy does.
+        """Ask for a number of one's own, as a copy does, or a device that changes its key.
 
         Raises:
-            RetryableError: no signal, or the server is down.
+            RetryableError: no signal, or the server is down; or it has given the number, and the answer got lost.
             RefusedError: the server gives none.
         """
         self._reach()
-        return self._desk.renumber(self._number() or 0, str(body["public_key"]))
+        rotated = body.get("rotated") is True
+        answer = self._desk.renumber(self._number() or 0, str(body["public_key"]), rotated=rotated)
+        if rotated and self._loses_answer():
+            raise RetryableError("the answer was lost")
+        return answer
 
     async def parcel_keys(self, parcels: Sequence[str]) -> Mapping[str, str]:
         """Return {parcel: hex key}.

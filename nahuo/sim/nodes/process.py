@@ -73,6 +73,8 @@ class DeviceProcess:
         """This is an old copy: the hub may hold what it has forgotten."""
         self.numbers: list[int] = []
         """The numbers it has borne, the present one last."""
+        self.given_up: set[int] = set()
+        """Those of them that it gave up with their key: the server takes nothing under them, and all of it under the next."""
         self.family = name.rstrip("b")
         """A phone and its clone share their people."""
         self.disk = SimDisk(world, self)
@@ -99,7 +101,7 @@ class DeviceProcess:
             clock=self.clock,
             printers=self.printers,
             link=self.link,
-            door=SimDoor(self.reach, self.server, lambda: self.replica.number),
+            door=SimDoor(self.reach, self.server, lambda: self.replica.number, self._loses_answer),
             unsealer=SimUnsealer(),
         )
         self.watch: recalls.Watch | None = None
@@ -119,10 +121,18 @@ class DeviceProcess:
         self.folded = {document: self.replica.state_vector(document) for document in self.replica.documents()}
         self.dead = False
 
-    def renumbered(self) -> None:
+    def _loses_answer(self) -> bool:
+        lost = self.world.chance(min(self.world.faults.new_key, 0.3))
+        if lost:
+            self.world.sometimes("new_key_answer_lost")
+        return lost
+
+    def renumbered(self, *, new_key: bool) -> None:
         """It has another number now: what it owed was said again under it."""
         number = self.node.number
-        self.world.sometimes("renumbered")
+        self.world.sometimes("new_key" if new_key else "renumbered")
+        if new_key:
+            self.given_up.add(self.numbers[-1])
         self.numbers.append(number)
         self.may_be_behind = False
         self.done = [(document, fact) for document, fact in self.done if self._is_in_log(document, fact)]

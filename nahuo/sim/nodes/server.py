@@ -374,7 +374,8 @@ class ServerNode:
         if not served.greeted:
             served.greeted = True
             hello = {"protocol": 1, "clock_ms": self._world.wall_ms, "server": self.server.number, "schema": SCHEMA}
-            served.talk.say(document, {"hello": hello})
+            asks = {"new_key": True} if not served.silent and self.store.new_keys & {served.device} else {}
+            served.talk.say(document, {"hello": {**hello, **asks}})
         return later
 
     def _commit(self, served: Served, received: session.Received) -> None:
@@ -504,8 +505,8 @@ class ServerNode:
         with self.store.reading() as conn:
             return parcel_keys(conn, list(parcels))
 
-    def renumber(self, device: int, public_key: str) -> Mapping[str, Any]:
-        """Allot another number to a copy, which has shown the old number's key.
+    def renumber(self, device: int, public_key: str, *, rotated: bool) -> Mapping[str, Any]:
+        """Allot another number to a copy, or to a device that changes its key, which has shown the old number's key.
 
         Raises:
             RetryableError: the server dies while it does.
@@ -513,7 +514,8 @@ class ServerNode:
         """
         try:
             self._deciding = True
-            outcome = self._carry_out(commands.DeviceRenumber(device=device, public_key=public_key), f"device:{device}")
+            command = commands.DeviceRenumber(device=device, public_key=public_key, rotated=rotated)
+            outcome = self._carry_out(command, f"device:{device}")
         except PowerCut:
             self._deciding = False
             self.crash()

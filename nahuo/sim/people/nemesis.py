@@ -49,6 +49,8 @@ class Nemesis:
             self._restore_server()
         if world.chance(faults.revoked):
             self._revoke()
+        if world.chance(faults.new_key):
+            self._want_new_key(device)
         if world.chance(faults.dismissed):
             scene.office.write_off()
         if world.chance(faults.rules_changed):
@@ -128,6 +130,16 @@ class Nemesis:
         if "revoke" not in self._once:
             self._once.add("revoke")
             self._scene.office.give(c.DeviceRevoke(device=self._scene.device("phone-2").numbers[-1]))
+
+    def _want_new_key(self, device: DeviceNode) -> None:
+        """A device that was in other hands shall take another key. Not one of which there is a copy: the copy's would count for nothing."""
+        copied = device is self._scene.pickers[0].phone and (self._copies or "clone" in self._once)
+        if device.dead or device.replica.is_copy or device.may_be_behind or copied:
+            return
+        if self._world.random.random() < 0.5:
+            device.in_background(device.replica.ask_for_key)
+        else:
+            self._scene.office.give(c.DeviceNewKey(device=device.node.number))
 
     def _change_rules(self) -> None:
         random = self._world.random

@@ -36,6 +36,26 @@ async def test_a_full_disk_gives_up_the_ballast_and_the_tap_goes_through(
     assert not ballast.exists()
 
 
+async def test_a_full_disk_writes_over_the_journal_before_it_gives_up_the_ballast(
+    field: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    field.node.lay_ballast()
+    await field.post("/buy", tasks="T1-1")
+    journal = field.replica.path.with_name(f"{field.replica.path.name}-wal")
+    bytes_before = journal.stat().st_size
+    once, fails = Frame.once, [DiskFullError("full")]
+
+    def full_at_first(frame: Frame, form: Form, run: object) -> tuple[Done, bool]:
+        if fails:
+            raise fails.pop()
+        return once(frame, form, run)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Frame, "once", full_at_first)
+    assert (await field.post("/buy", tasks="T2-1"))["ok"] is True
+    assert (field.node.folder / BALLAST).exists()
+    assert journal.stat().st_size == bytes_before > 0
+
+
 async def test_little_room_is_shown_while_there_is_still_some(field: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     left = {"bytes": 50 * 1024 * 1024}
     monkeypatch.setattr("shutil.disk_usage", lambda _folder: SimpleNamespace(free=left["bytes"]))

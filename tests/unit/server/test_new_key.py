@@ -143,6 +143,19 @@ def test_who_revokes_a_device_in_the_moment_in_which_it_changes_its_key_stops_it
     assert fresh.number in day.store.ended
 
 
+def test_d9_who_writes_a_device_off_in_that_moment_writes_off_what_it_has_under_its_new_number(
+    day: Day, phone: Device
+) -> None:
+    phone.sync(phone.route("T1001-1"))
+    fresh = rotate(day, phone)
+    day.do(c.OrderClose(order="O1001", reason="买家不要了"))
+    assert day.task("T1001-1").status == "recalled"
+    day.now_ms += 1
+    assert day.do(c.DeviceWriteOff(device=phone.number))["recalls_settled"] == 3
+    assert day.store.key_of(fresh.number).revoked
+    assert day.money() == (100_000, 0)
+
+
 def test_a_copy_that_gets_a_number_leaves_the_original_the_wish_and_is_not_stopped_with_it(
     day: Day, phone: Device
 ) -> None:

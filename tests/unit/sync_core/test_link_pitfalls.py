@@ -14,7 +14,7 @@ from sync_core import limits, session, wire
 from sync_core.errors import RefusedError, RetryableError
 from sync_core.hub import Submission, commit_batch, refusal_message
 from sync_core.link import Link, Phase
-from sync_core.replica import INSTALL_TOKEN, Replica
+from sync_core.replica import INSTALL_TOKEN, NEW_KEY, Replica
 from sync_core.session import READ_WRITE, Session, Side
 from tests.toy import DOCUMENT, MemoryLog, chain, enrolled, opened, put
 
@@ -252,7 +252,8 @@ async def test_nothing_goes_out_under_the_old_key_while_the_answer_about_the_new
         replica.give_up_key()
 
     replica.act(DOCUMENT, [put(1)], person="ann", at_ms=1)
-    replica.ask_for_key()
+    with replica.transaction():
+        replica.set_setting(NEW_KEY, {"file": "device-1.key"})
     hub = Hub(hub_log(), lambda _: False)
     phases: list[tuple[Phase, int]] = []
     async with linked(replica, hub, renumber=ask) as link:
@@ -278,3 +279,25 @@ async def test_a_copy_of_a_device_that_was_revoked_delivers_what_it_has_and_mint
     assert hub.log.read_vector(DOCUMENT)[700] == 1
     with pytest.raises(RefusedError, match="copied device"):
         replica.act(DOCUMENT, [put(2)], person="ann", at_ms=2)
+
+
+@pytest.mark.parametrize("takes_work", [True, False])
+async def test_a_device_delivers_under_its_old_key_before_it_asks_for_the_new_one(
+    replica: Replica, monkeypatch: pytest.MonkeyPatch, takes_work: bool
+) -> None:
+    """Also what a hub that was put back from a backup has lost; but work that is never taken does not keep it from its key."""
+    monkeypatch.setattr(limits, "KEY_WAITS_MS_MAX", 60_000 if takes_work else 50)
+    had: list[int] = []
+
+    async def take_key() -> None:
+        had.append(hub.log.read_vector(DOCUMENT).get(700, 0))
+        replica.give_up_key()
+
+    replica.act(DOCUMENT, [put(1)], person="ann", at_ms=1)
+    replica.acknowledged(DOCUMENT, replica.state_vector(DOCUMENT), whole=True, at_ms=1)
+    replica.act(DOCUMENT, [put(2)], person="ann", at_ms=2)
+    replica.ask_for_key()
+    hub = Hub(hub_log(), lambda _: not takes_work and not had)
+    async with linked(replica, hub, renumber=take_key) as link:
+        await until(lambda: bool(had) and replica.waiting().actions == 0, link)
+    assert had == [2 if takes_work else 0]
