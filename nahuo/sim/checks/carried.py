@@ -34,6 +34,7 @@ SELECT v.fact, v.document FROM verdict v WHERE v.rule = 'verdict.purchase' AND N
 # Ids are unique within a document only, so a copy is told by id, kind and subjects. A document that was closed when the fact was
 # decided takes no copy; its successor (the same name with another number) does. One that spoke of the subject only later got its
 # state with the assignment. A stall leads to the directory only: another task at it is another's, perhaps another organisation's.
+# What a device says again under its next number was carried when it was said first.
 _NOT_IN_THE_OTHER: Final = """
 SELECT DISTINCT f.id, f.kind, f.document, earlier.document AS other
 FROM fact f
@@ -45,6 +46,9 @@ JOIN fact earlier ON earlier.document = theirs.document AND earlier.writer = the
  AND earlier.seq = theirs.seq AND earlier.place = theirs.place AND earlier.n < f.n
 JOIN document d ON d.name = earlier.document AND (d.closed_ms IS NULL OR d.closed_ms > v.decided_ms)
 WHERE f.carried = 0 AND f.void IS NULL AND NOT EXISTS (
+ SELECT 1 FROM fact said WHERE said.document = f.document AND said.id = f.id AND said.kind = f.kind AND said.subjects = f.subjects
+  AND said.n < f.n)
+ AND NOT EXISTS (
  SELECT 1 FROM fact copy
  WHERE (copy.document = earlier.document OR (earlier.document NOT LIKE 'route/%'
    AND rtrim(copy.document, '0123456789') = rtrim(earlier.document, '0123456789')))
