@@ -80,19 +80,31 @@ def on_bought(b: Batch, document: str, fact: PlacedFact) -> None:
         return
     if known is not None:
         b.settle_discrepancy(f"orphan|piece:{code}", "手机的记录到了 / its phone's facts arrived")
+    partner = None if known is None or known.task in (None, task.id) else _swapped_with(b, code)
+    wanted = b.row(st.wanted, task.wanted)
+    served_by_partner = partner is not None and wanted is not None and wanted.keeper == partner
+    if served_by_partner:
+        b.set(
+            st.wanted, task.wanted, keeper=None
+        )  # It shipped with the other's piece; this purchase is what is paid for it.
     decide_purchase(b, document, fact.id, code, task)
-    if known is not None and known.task not in (None, task.id):
-        _serve_swapped(b, code, task, known)
+    if known is not None and known.task is not None and partner is not None:
+        _serve_swapped(b, code, partner, task, known.task)
+        if served_by_partner:
+            b.set(st.wanted, task.wanted, keeper=partner)
 
 
-def _serve_swapped(b: Batch, code: str, task: Row[Any], known: Row[Any]) -> None:
-    """Its bag was swapped before its phone spoke (E11): its own task's money paid for it, and it serves the other task."""
-    piece, served = b.row(st.piece, code), b.row(st.task, known.task)
+def _swapped_with(b: Batch, code: str) -> str | None:
     said = [fact for facts in b.memory.facts_of(f"piece:{code}").values() for fact in facts]
     swaps = [fact for fact in said if fact.kind == kinds.PiecesSwapped.KIND]
-    if piece is None or served is None or not swaps or piece.outcome not in SERVING:
+    return next((other for other in ids_of(swaps[-1].subjects, "piece") if other != code), None) if swaps else None
+
+
+def _serve_swapped(b: Batch, code: str, partner: str, task: Row[Any], serves: str) -> None:
+    """Its bag was swapped before its phone spoke (E11): its own task's money paid for it, and it serves the other task."""
+    piece, served = b.row(st.piece, code), b.row(st.task, serves)
+    if piece is None or served is None or piece.outcome not in SERVING:
         return
-    partner = next(other for other in ids_of(swaps[-1].subjects, "piece") if other != code)
     b.set(st.piece, code, task=served.id, wanted=served.wanted, order_id=served.order_id)
     for want, before, after in ((task.wanted, code, partner), (served.wanted, partner, code)):
         wanted = b.row(st.wanted, want)

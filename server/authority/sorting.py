@@ -217,7 +217,8 @@ def _ship_piece(b: Batch, code: str, order: Row[Any], parcel: Row[Any], fact: Pl
     about = b.about(order=order, task=piece.task or "", piece=code, fact=fact.id)
     if order.drop_ship and piece.reserved == wanted.id:
         _pay_resale(b, piece, wanted, order, fact)
-    if piece.bought_fact is not None:
+    # Until its own purchase is known the principal waits for what was paid (E12): the piece in its parcel may be a swapped one (E11).
+    if b.ledger.captured_fen(wanted.id, PRINCIPAL) > 0:
         b.ledger.release(
             wanted.id,
             key=f"difference:{code}:{order.id}",
@@ -227,7 +228,6 @@ def _ship_piece(b: Batch, code: str, order: Row[Any], parcel: Row[Any], fact: Pl
             en="Difference below the quote released",
         )
     elif wanted.keeper is None:
-        # It left before its phone spoke (E12): it serves the want, and the principal waits for what was paid for it.
         b.set(st.wanted, wanted.id, keeper=code)
     b.ledger.capture_fees(
         wanted.id,

@@ -273,9 +273,10 @@ def test_e7_an_excess_is_no_question_any_more_when_the_stall_took_the_piece_back
     assert faults(day) == []
 
 
+@pytest.mark.parametrize("shipped", [False, True], ids=["in_the_house", "shipped"])
 @pytest.mark.parametrize("late", ["none", "second", "both"])
 def test_e11_purchases_that_arrive_after_their_bags_were_swapped_leave_each_order_one_piece(
-    day: Day, late: str
+    day: Day, late: str, *, shipped: bool
 ) -> None:
     wall = day.enrol("warehouse", "wu")
     phone = day.enrol("picker", "ann")
@@ -290,12 +291,16 @@ def test_e11_purchases_that_arrive_after_their_bags_were_swapped_leave_each_orde
         wall.say(day.warehouse(), kinds.ScannedIn().about(f"piece:{code}"))
     swapped = kinds.PiecesSwapped(tasks=["T1002-1", "T1001-1"])
     wall.say(day.warehouse(), swapped.about(f"piece:{one}", f"piece:{two}", "task:T1001-1", "task:T1002-1"))
+    if shipped:
+        ship(day, wall, "O1001", two)
+        ship(day, wall, "O1002", one)
     phone.offline = False
     phone.deliver()
     assert [day.wanted(want).keeper for want in ("T1001-1", "T1002-1")] == [two, one]
     assert [day.piece(code).task for code in (one, two)] == ["T1002-1", "T1001-1"]
-    ship(day, wall, "O1001", two)
-    ship(day, wall, "O1002", one)
+    if not shipped:
+        ship(day, wall, "O1001", two)
+        ship(day, wall, "O1002", one)
     assert [order.status for order in day.all(st.shop_order)] == ["shipped", "shipped"]
     assert day.money() == (100_000 - 6000 - 6200 - 2 * 100 - 2 * 350, 0)
     assert faults(day) == []
