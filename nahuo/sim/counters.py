@@ -69,6 +69,7 @@ SOMETIMES: Final[dict[str, str]] = {
     "restored_server": "the server was put back from an older copy",
     "another_person_signed_in": "a colleague signed in on the same device",
     "command_device.revoke": "a device was stopped",
+    "leash_released": "a supervisor let count what a device brought back too late or too much of",
     "command_device.write_off": "a device was written off",
     "access_denied": "a device asked for a document that is not its own",
     "forged": "a device sent what it may not",

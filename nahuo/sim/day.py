@@ -134,6 +134,8 @@ class Day:
             if name != STRANGER and (storm.two_gates or name != "terminal-2"):
                 scene.add(DeviceNode(world, server, name=name, role=role, folder=folder / name))
         self._settle_in(storm)
+        if storm.short_leash:
+            scene.office.tighten_leash()
         if storm.old_programs:
             leave_behind(scene)
         world.faults = storm
@@ -217,6 +219,7 @@ class Day:
         for number in range(CALM_ROUNDS):
             until_ms += CALM_ROUND_MS
             world.run(until_ms)
+            scene.office.look_at_parked()
             if number in (0, 1):
                 scene.office.close_everything_closable()
             for picker in scene.pickers:

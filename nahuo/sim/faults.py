@@ -105,6 +105,8 @@ class Faults:
     """A device is stopped while it may be offline."""
     new_key: float = 0.0
     """Somebody, at a device or at the platform, wants a device to take another key."""
+    short_leash: float = 0.0
+    """Certificates last a day and a handful of actions; what comes beyond that waits for a supervisor."""
     colleague: bool = False
     """Two people share each phone."""
 
@@ -226,6 +228,7 @@ def draw_faults(seed: int, *, without: Iterable[str] = ()) -> Faults:
         "old_programs": chance(0.6, 0.15),
         # Drawn last: so a day of before it is the same where it is off.
         "new_key": chance(0.6, 0.3),
+        "short_leash": chance(0.4, 0.12),
     }
     unknown = sorted(set(without) - set(SWITCHES))
     if unknown:

@@ -23,7 +23,7 @@ from server import schema as s
 from server.authority.batch import PLATFORM, Batch
 from server.authority.commands import carry_out
 from server.authority.daily import run_timers
-from server.authority.deciding import decide
+from server.authority.deciding import correct_again, decide
 from server.authority.intake import retry_money
 from server.authority.log_reading import NEWER
 from server.authority.restored import take_back
@@ -256,6 +256,7 @@ def _understood(document: str, fact: PlacedFact, received_ms: int) -> Work:
             take_back(b, document, fact)
         else:
             decide(b, document, fact, received_ms=received_ms)
+            correct_again(b, fact)
         return 1
 
     return Work(name=f"upgrade:{key}", subject=f"device:{fact.writer}", do=count)

@@ -18,7 +18,7 @@ from server import schema as s
 from server import schema_trade as st
 from server.authority import answers, closing
 from server.authority.batch import PLATFORM, Batch
-from server.authority.deciding import decide_now
+from server.authority.deciding import correct_again, decide_now
 from server.authority.documents import drop_from_scope
 from server.authority.log_reading import placed_fact
 from server.authority.returns import settle_refund
@@ -91,6 +91,7 @@ def _parked_work(row: Row[Any]) -> Work:
 
     def count(b: Batch) -> int:
         decide_now(b, row.document, fact)
+        correct_again(b, fact)
         return 1
 
     return Work(name=f"parked:{row.document}:{fact.id}", subject=f"device:{fact.writer}", do=count)

@@ -12,9 +12,10 @@ from typing import Final
 from server import contact
 from server import schema as s
 from server.authority import adoption, answers, closing, corrections, returns, sorting, trips
-from server.authority.batch import PLATFORM, Batch
+from server.authority.batch import PLATFORM, Batch, body_of
 from sync_core.facts import PlacedFact
 from trade import kinds
+from trade.ids import first_id
 
 Rule = Callable[[Batch, str, PlacedFact], None]
 
@@ -79,3 +80,27 @@ def decide_now(b: Batch, document: str, fact: PlacedFact) -> None:
     b.carry_on(document, fact)
     if rule is not None:
         rule(b, document, fact)
+
+
+def correct_again(b: Batch, fact: PlacedFact) -> None:
+    """A fact counts only from now, released or understood since an upgrade: what corrects it was decided in vain before."""
+    for document, told in b.memory.facts_of(fact.subjects[0], own_only=True).items():
+        for later in told:
+            if b.verdict_of(document, later.id, f"decide:{later.kind}") is not None and _corrects(later, fact):
+                RULES[later.kind](b, document, later)
+
+
+def _corrects(later: PlacedFact, fact: PlacedFact) -> bool:
+    body = body_of(later) if later.kind in _CORRECTIONS else None
+    match body:
+        case kinds.PieceUndone() | kinds.AnswerWithdrawn():
+            return body.fact == fact.id
+        case kinds.PriceCorrected():
+            return fact.kind == kinds.PieceBought.KIND and first_id(later.subjects, "piece") == first_id(
+                fact.subjects, "piece"
+            )
+        case _:
+            return False
+
+
+_CORRECTIONS: Final = frozenset({kinds.PieceUndone.KIND, kinds.PriceCorrected.KIND, kinds.AnswerWithdrawn.KIND})

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -24,6 +24,7 @@ from nahuo.sim.seams import share_compiled
 from nahuo.sim.world import MINUTE_MS, PowerCut, World
 from server import commands
 from server.authority import Authority
+from server.contact import note_return
 from server.installation import DATABASE, Server, open_server
 from server.receivers import parcel_keys
 from server.sync_ports import SyncDesk
@@ -324,6 +325,20 @@ class ServerNode:
         self.connections[number] = served
         return served
 
+    def heard(self, device: int) -> bool:
+        """A device asks for its token: its return is noted before anything it brings; False when the server cannot write now."""
+        if not self._world.storm_faults.short_leash:
+            return True
+        try:
+            with self.store.transaction() as conn:
+                note_return(conn, device, now_ms=self._world.wall_ms)
+        except PowerCut:
+            self.crash()
+            return False
+        except OperationalError:
+            return False
+        return True
+
     def lost(self, served: Served) -> None:
         """The connection ended."""
         if self.connections.pop(served.number, None) is not None:
@@ -421,11 +436,20 @@ class ServerNode:
         if self.down:
             return
         try:
+            self._note_seen()
             self._commit_received()
             self._decide()
         except PowerCut:
             self._deciding = False
             self.crash()
+
+    def _note_seen(self) -> None:
+        """Who is connected is heard: only a certificate asks when that was."""
+        if self._world.storm_faults.short_leash:
+            with suppress(OperationalError):
+                self.store.seen(
+                    {served.device: self._world.wall_ms for served in self.connections.values() if served.wire}
+                )
 
     def _commit_received(self) -> None:
         batch, self._queue = self._queue, []

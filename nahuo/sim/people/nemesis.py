@@ -57,6 +57,8 @@ class Nemesis:
             self._change_rules()
         if world.chance(faults.day_closed):
             scene.office.give(c.DayClose())
+        if world.chance(faults.short_leash):
+            scene.office.look_at_parked()
         if world.chance(faults.old_programs):
             update_one(scene)
 

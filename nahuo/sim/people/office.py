@@ -261,6 +261,19 @@ class Office:
             else:
                 self.decide(question.kind, question.subject)
 
+    def tighten_leash(self) -> None:
+        """From now on a device may be away for a day, and do a handful of things meanwhile."""
+        few = self.world.random.randrange(1, 4)
+        self.give(c.PlatformSet(offline_days=1, offline_actions=few))
+
+    def look_at_parked(self) -> None:
+        """A supervisor lets count what devices brought back too late, or too much of (REL-R10); what was revoked stays where it is."""
+        a, d = s.absence.c, s.device.c
+        query = select(a.device).join(s.device, d.number == a.device).where(a.beyond == 1, d.revoked_ms.is_(None))
+        for row in self._rows(query.order_by(a.device)):
+            self.world.sometimes("leash_released")
+            self.give(c.ParkedRelease(device=row.device))
+
     def settle_refunds(self) -> None:
         """What a buyer asked back is settled: he takes it back after all, or his order is closed (R31, E15)."""
         o = st.shop_order.c

@@ -15,7 +15,7 @@ from server import schema as s
 from server.authority import Authority
 from server.recount import recount_server
 from tests.floor import Phone
-from tests.unit.server.day import open_day
+from tests.unit.server.day import Day, open_day
 from tests.unit.server.test_lost_phone import float_of, posted
 from trade import kinds
 from trade.projections import MARKET_DAY, MarketDay
@@ -65,6 +65,71 @@ def test_facts_of_a_newer_phone_wait_on_an_old_server_and_are_booked_once_after_
     assert {check.name: check.faults[:2] for check in checks if not check.holds} == {}
     phone.close()
     day.store.close()
+
+
+@pytest.mark.parametrize("correction", ["undone", "corrected"])
+def test_what_corrects_a_purchase_counts_although_an_old_server_read_it_before_the_purchase(
+    tmp_path: Path, correction: str
+) -> None:
+    day = open_day(tmp_path / "server")
+    day.enrol("warehouse", "wu")
+    day.authority = Authority(day.server, Older(1, [kinds.PieceBought.KIND]))
+    phone = Phone(day=day, folder=tmp_path / "ann", person="ann").enrol()
+    day.orders(f"A1|{CODE}|1")
+    day.do(c.RoutesAssign())
+    phone.sync()
+    before = day.money()
+    code = phone.buy("T1001-1", 6000)
+    correct(phone, correction, code)
+    phone.sync()
+    day.authority = Authority(day.server, MARKET_DAY)
+    day.work()
+    assert_corrected(day, correction, code, before)
+    phone.close()
+    day.store.close()
+
+
+def test_what_another_person_corrects_counts_when_the_purchase_is_released_after_it(tmp_path: Path) -> None:
+    day = open_day(tmp_path / "server")
+    day.enrol("warehouse", "wu")
+    phone = Phone(day=day, folder=tmp_path / "ann", person="ann").enrol()
+    day.do(c.PersonCreate(id="bo", name="bo", organisation="platform", pin_salt="00" * 16, pin_hash="11" * 32))
+    day.orders(f"A1|{CODE}|1")
+    day.do(c.RoutesAssign())
+    phone.sync()
+    before = day.money()
+    code = phone.buy("T1001-1", 6000)
+    phone.person = "bo"
+    correct(phone, "undone", code)
+    day.do(c.PersonEnd(person="ann"))
+    day.now_ms += 1000
+    phone.sync()
+    assert day.money() == before, "ann has left: her purchase waits, and bo takes back what is not booked"
+    day.do(c.ParkedRelease(device=phone.number))
+    assert_corrected(day, "undone", code, before)
+    phone.close()
+    day.store.close()
+
+
+def correct(phone: Phone, correction: str, code: str) -> None:
+    fact = phone.replica.state(f"piece:{code}", phone.route())
+    assert fact is not None
+    subjects = ("task:T1001-1", f"piece:{code}")
+    if correction == "undone":
+        phone.say(phone.route(), kinds.PieceUndone(fact=f"{phone.number}.1.0").about(*subjects))
+    else:
+        phone.say(phone.route(), kinds.PriceCorrected(price_fen=5000).about(*subjects))
+
+
+def assert_corrected(day: Day, correction: str, code: str, before: tuple[int, int]) -> None:
+    if correction == "undone":
+        assert day.piece(code).place == "undone"
+        assert (day.money(), float_of(day)) == (before, 0)
+    else:
+        assert (posted(day), float_of(day)) == ([6000, -1000], -5000)
+        assert day.piece(code).charged_fen == 5000
+    checks, _ = recount_server(day.server, MARKET_DAY)
+    assert {check.name: check.faults[:2] for check in checks if not check.holds} == {}
 
 
 def test_a_phone_that_claims_to_be_older_than_its_words_counts_after_the_upgrade_like_on_every_replica(
