@@ -25,6 +25,9 @@ from trade import kinds
 from trade.ids import attempt_of, task_id
 from trade.walk import StallPlace, walk_key
 
+ATTEMPTS_A_SERVER: Final = 100
+"""Attempts a server may make at one piece before the numbers of the next one, put back from a backup, begin."""
+
 LIVING = ("waiting", "ready", "out", "asked", "answered", "bounced", "bought", "in", "shipped")
 
 
@@ -158,6 +161,8 @@ def recall(b: Batch, task: Row[Any], reason: str, note: str = "") -> None:
 def next_attempt(b: Batch, task: Row[Any], **changes: Any) -> Row[Any]:
     """Make the next attempt at a task's piece, ready to go out; `changes` are its columns that differ."""
     newest = max(attempt.attempt for attempt in b.rows(st.task, wanted=task.wanted))
+    # What a lost server handed out after the backup must not be handed out again: phones may hold it, bought and labelled.
+    newest = max(newest, b.server.number * ATTEMPTS_A_SERVER)
     order = task.order_id
     number = int(task.wanted.rpartition("-")[2])
     new_id = task_id(order, number, newest + 1)

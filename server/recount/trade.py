@@ -14,7 +14,7 @@ from server.recount.log import LogAgain
 from sync_core.check import Check
 from sync_core.facts import PlacedFact, is_server
 from trade.carry import document_kind
-from trade.ids import bare_id
+from trade.ids import bare_id, first_id
 from trade.inbox import inbox
 from trade.piece_code import CodeError, check_piece_code
 from trade.pieces import PLACES
@@ -158,17 +158,29 @@ def _check_stock(conn: Connection, again: LogAgain) -> Check:
     for (d, subject), state in again.states.items():
         if subject.startswith("piece:"):
             lost[document_kind(d), subject] |= {loss["fact"] for loss in state["losses"]}
+    recalled = {first_id(fact.subjects, "task") for _, fact in again.said("task.recalled")}
     for document, fact in again.said("piece.drawn"):
-        if fact.id not in lost[document_kind(document), fact.subjects[0]]:
+        # What was drawn for an order that does not want it any more lies on its shelf again.
+        back = first_id(fact.subjects, "task") in recalled
+        if not back and fact.id not in lost[document_kind(document), fact.subjects[0]]:
             drawn[bare_id(fact.subjects[0])] += 1
+    put_on_shelf = _put_on_shelf(conn, again)
     for code, times in drawn.items():
-        inspected = sum(
-            1
-            for _, fact in again.said("piece.inspected")
-            if bare_id(fact.subjects[0]) == code and fact.body.get("passed")
-        )
-        check.expect(times <= max(1, inspected), f"piece {code} was drawn {times} times")
+        check.expect(times <= max(1, put_on_shelf[code]), f"piece {code} was drawn {times} times")
     return check
+
+
+def _put_on_shelf(conn: Connection, again: LogAgain) -> Counter[str]:
+    """Return {piece: how often it became stock}: bought for nobody, passed or accepted as a return, brought back from the stall."""
+    rows = conn.execute(
+        select(st.piece.c.code).where(st.piece.c.outcome.in_(("second", "closed_unseen", "closed_seen")))
+    )
+    put: Counter[str] = Counter(rows.scalars())
+    came = [fact for _, fact in again.said("piece.inspected") if fact.body.get("passed")]
+    came += [fact for _, fact in again.said("pending.ended") if fact.body.get("outcome") == "accepted"]
+    came += [fact for _, fact in again.said("piece.brought_back")]
+    put.update(first_id(fact.subjects, "piece") or "" for fact in came)
+    return put
 
 
 def _stays_on_shelf(states: list[dict[str, object]]) -> bool:

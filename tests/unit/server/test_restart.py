@@ -258,6 +258,24 @@ def test_a_restored_server_takes_its_own_verdicts_back_and_books_them_once(tmp_p
     copy.store.close()
 
 
+def test_a_restored_server_gives_no_attempt_the_name_of_one_that_the_lost_server_sent_out(tmp_path: Path) -> None:
+    day = open_day(tmp_path / "a")
+    day.enrol("warehouse", "wu")
+    day.enrol("picker", "ann")
+    other = day.enrol("picker", "bo")
+    day.orders(f"A1|{CODE}|1")
+    day.do(c.RoutesAssign(devices=[other.number - 1]))
+    day.store.close()
+    shutil.copytree(tmp_path / "a", tmp_path / "b", ignore=shutil.ignore_patterns(TOKEN))
+    names = []
+    for folder in ("a", "b"):
+        server = open_server(tmp_path / folder, synchronous="OFF", now_ms=START_MS, seed=b"s" * 32)
+        either = Day(server=server, authority=Authority(server))
+        names.append(either.do(c.TaskReassign(task="T1001-1", device=other.number))["task"])
+        server.store.close()
+    assert names == ["T1001-1.2", "T1001-1.101"]
+
+
 @pytest.mark.parametrize("slip", [False, True])
 @pytest.mark.parametrize("order", ["server_first", "devices_first", "warehouse_first", "phone_knew_no_close"])
 def test_d9_a_purchase_that_the_lost_server_closed_after_it_is_booked_as_it_was(
