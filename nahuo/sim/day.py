@@ -213,6 +213,8 @@ class Day:
         until_ms = max(storm_ms, world.now_ms)
         scene.server.unreachable_until_ms = 0
         update_all(scene)
+        if world.storm_faults.short_leash:
+            world.later(CALM_ROUND_MS // 4, "leash is loosened", scene.office.loosen_leash)
         scene.server.disk_is_full = False
         for device in scene.devices:
             device.regain_signal()

@@ -93,6 +93,7 @@ class DeviceLink:
             and (self._has_delivered or device.replica.asked_for_key)
             and not self._change_key()
         ):
+            return
         if not self.server.heard(device.node.number):
             self.connect_later(self.world.random.randrange(1_000, 60_000))
             return

@@ -266,13 +266,26 @@ class Office:
         few = self.world.random.randrange(1, 4)
         self.give(c.PlatformSet(offline_days=1, offline_actions=few))
 
+    def loosen_leash(self) -> None:
+        """What the platform says of certificates unless somebody changes it."""
+        self.give(c.PlatformSet())
+
     def look_at_parked(self) -> None:
         """A supervisor lets count what devices brought back too late, or too much of (REL-R10); what was revoked stays where it is."""
-        a, d = s.absence.c, s.device.c
-        query = select(a.device).join(s.device, d.number == a.device).where(a.beyond == 1, d.revoked_ms.is_(None))
-        for row in self._rows(query.order_by(a.device)):
-            self.world.sometimes("leash_released")
-            self.give(c.ParkedRelease(device=row.device))
+        q = st.discrepancy.c
+        open_entries = select(q.subject).where(q.code == "parked", q.resolved_ms.is_(None)).order_by(q.subject)
+        for entry in self._rows(open_entries):
+            number = int(entry.subject.partition(":")[2])
+            if self._is_at_work(number):
+                self.world.sometimes("leash_released")
+                self.give(c.ParkedRelease(device=number))
+
+    def _is_at_work(self, number: int) -> bool:
+        """True when whoever bore this number works on, under another one perhaps."""
+        devices = {row.number: row for row in self._rows(select(s.device))}
+        while (follows := devices[number].replaced_by) is not None:
+            number = follows
+        return devices[number].revoked_ms is None
 
     def settle_refunds(self) -> None:
         """What a buyer asked back is settled: he takes it back after all, or his order is closed (R31, E15)."""
