@@ -143,10 +143,14 @@ def _already_here(node: Node, label: ScannedLabel, state: State) -> Outcome | No
         last = (state["shipped"] or [{"at_ms": None, "device": 0}])[0]
         parts = {"waybill": tail(label.code), "at": clock(last["at_ms"]), "terminal": last["device"]}
         return Outcome(word="already_shipped", parts=parts, answer=about)
-    if state["place"] not in AT_WAREHOUSE or (not state["scans"] and state["place"] != "packed"):
-        return None
     learns_now = label.qr is not None and state["task"] is None
-    if learns_now:
+    if learns_now or (not state["scans"] and state["place"] != "packed"):
+        return None
+    if state["place"] == "in_stock" and stock_task_for(node, label.code) is None:
+        # It lies on the shelf and nobody wants it: said again, the scan would only make its story longer, every day that somebody counts.
+        stop = _stopped(read_order(node, state["order"]), about) if state["order"] is not None else None
+        return stop or Outcome(word="to_stock", parts={"code": tail(label.code)}, answer=about)
+    if state["place"] not in AT_WAREHOUSE:
         return None
     if state["order"] is not None:
         order = read_order(node, state["order"])

@@ -204,6 +204,11 @@ async def test_r49_a_piece_of_a_closed_order_is_taken_in_and_not_shipped(warehou
     stop = await warehouse.post("/scan", code=code(1))
     assert (stop["outcome"], stop["tone"]) == ("stop_closed", "stop")
     assert warehouse.facts() == 1
+    closed = kinds.PurchaseVerdict(fact=f"{DEVICE}.1.0", outcome="closed_unseen", owner="m1", charged_fen=6500)
+    warehouse.say(WALL, closed.about("task:T1-1", f"piece:{code(1)}"))
+    for _ in range(3):  # Whoever counts the shelf every day does not make its story longer.
+        assert (await warehouse.post("/scan", code=code(1)))["outcome"] == "stop_closed"
+    assert warehouse.facts() == 1
 
 
 async def test_e16_a_voided_waybill_does_not_ship(warehouse: Bench) -> None:
