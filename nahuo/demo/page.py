@@ -113,5 +113,6 @@ def read_labels(printers: Mapping[str, Path]) -> list[dict[str, Any]]:
                 record = json.loads(line)
             except ValueError:
                 continue  # the line is being written
-            found.append({"printer": printer, "n": record["n"], "codes": record["codes"], "at_ms": record["at_ms"]})
+            shown = {name: record[name] for name in ("n", "codes", "at_ms")}
+            found.append({"printer": printer, **shown, "scans": (record.get("qr") or record["codes"])[0]})
     return sorted(found, key=lambda label: -label["at_ms"])[:LABELS_SHOWN]

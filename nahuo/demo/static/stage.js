@@ -1,4 +1,4 @@
-// Switches post to the demo page; labels and switch positions are asked for once a second.
+// Switches post to the demo page; a click on a label copies what a scanner would read from it; both are asked for once a second.
 "use strict";
 const shown = new Set();
 const list = document.getElementById("labels");
@@ -11,6 +11,19 @@ async function press(button) {
     await refresh();
   } finally {
     button.disabled = false;
+  }
+}
+
+// What a scanner would read: pasted into the terminal's field, it is a scan.
+async function copy(code) {
+  const field = document.getElementById("copied");
+  field.value = code;
+  field.classList.add("fresh");
+  field.select();
+  try {
+    await navigator.clipboard.writeText(code);
+  } catch {
+    document.execCommand("copy");
   }
 }
 
@@ -31,7 +44,11 @@ async function refresh() {
     image.alt = label.codes.join(" ");
     const words = document.createElement("span");
     words.textContent = `${label.printer} ${label.codes.join(" ")}`;
-    entry.append(image, words);
+    const button = document.createElement("button");
+    button.dataset.code = label.scans;
+    button.title = "复制它的码 · copy its code";
+    button.append(image, words);
+    entry.append(button);
     list.prepend(entry);
   }
   while (list.children.length > 24) list.lastChild.remove();
@@ -40,6 +57,8 @@ async function refresh() {
 document.addEventListener("click", (event) => {
   const button = event.target.closest(".switch");
   if (button) press(button);
+  const label = event.target.closest("#labels button");
+  if (label) copy(label.dataset.code);
 });
 refresh();
 setInterval(refresh, 1000);
