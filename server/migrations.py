@@ -14,6 +14,12 @@ from server import schema as s
 
 MIGRATIONS: Final[dict[int, tuple[str, ...]]] = {
     4: ("ALTER TABLE piece ADD COLUMN warehouse TEXT NOT NULL DEFAULT ''",),
+    # A server put back from a backup took its tasks back and left their orders waiting for dispatch.
+    5: (
+        "UPDATE shop_order SET status = 'out' WHERE status = 'ready' AND id IN ("
+        "SELECT wanted.order_id FROM wanted JOIN task ON task.id = wanted.task "
+        "WHERE task.source = 'stall' AND wanted.status NOT IN ('ready', 'waiting', 'closing', 'closed'))",
+    ),
 }
 """{version: the statements that make it of the one before}."""
 

@@ -17,7 +17,7 @@ from server import schema as s
 from server import schema_trade as st
 from server.authority.batch import PLATFORM, Batch, body_of, warehouse_document
 from server.authority.closing import close_line, recheck_recall
-from server.authority.dispatch import dispatch, need_task, next_attempt, put_in_warehouse, recall
+from server.authority.dispatch import dispatch, has_left, need_task, next_attempt, put_in_warehouse, recall
 from server.authority.documents import open_route
 from server.authority.holds import freeze
 from server.ledger import PRINCIPAL, HoldPart
@@ -347,7 +347,9 @@ def _rows(b: Batch, fact: PlacedFact) -> tuple[Row[Any] | None, Row[Any] | None,
     if task is None:
         b.discrepancy("unknown_task", fact.subjects[0], PLATFORM, facts=[fact.id], key=f"unknown_task|{fact.id}")
         return None, None, None
-    return task, b.row(st.wanted, task.wanted), b.row(st.shop_order, task.order_id)
+    order = b.row(st.shop_order, task.order_id)
+    has_left(b, order)  # A lost server may have sent it out, and its word may arrive after the phone's.
+    return task, b.row(st.wanted, task.wanted), order
 
 
 def _need(b: Batch, task: Row[Any]) -> tuple[Row[Any], Row[Any]]:

@@ -140,9 +140,13 @@ def dispatch(b: Batch, task: Row[Any], *, device: int, document: str, day: str) 
     assert row is not None
     lease_cell(b, task.order_id)
     b.say(document, task_fact(b, row, day=day))
-    order = b.row(st.shop_order, task.order_id)
+    has_left(b, b.row(st.shop_order, task.order_id))
+
+
+def has_left(b: Batch, order: Row[Any] | None) -> None:
+    """A task of an order is out with a picker: the order waits for dispatch no more."""
     if order is not None and order.status == "ready":
-        b.set(st.shop_order, task.order_id, status="out")
+        b.set(st.shop_order, order.id, status="out")
 
 
 def recall(b: Batch, task: Row[Any], reason: str, note: str = "") -> None:
@@ -199,8 +203,8 @@ def put_in_warehouse(b: Batch, order_id: str) -> None:
         if task.source == "stock" and task.status == "ready":
             b.set(st.task, task.id, status="out")
             b.set(st.wanted, task.wanted, status="out")
-    if order.status == "ready" and not _undispatched(b, order_id):
-        b.set(st.shop_order, order_id, status="out")
+    if not _undispatched(b, order_id):
+        has_left(b, order)
     waybills.after_dispatch(b, order_id)
 
 

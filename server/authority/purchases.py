@@ -18,7 +18,7 @@ from server import schema as s
 from server import schema_trade as st
 from server.authority.batch import PLATFORM, Batch, body_of, warehouse_document
 from server.authority.closing import settle_order
-from server.authority.dispatch import recall
+from server.authority.dispatch import has_left, recall
 from server.authority.holds import freeze
 from server.authority.shelving import SERVING, settle_arrival
 from server.authority.words import CLOSED_BECAUSE
@@ -131,6 +131,7 @@ def decide_purchase(b: Batch, document: str, fact_id: str, code: str, task: Row[
     order = b.row(st.shop_order, task.order_id)
     assert wanted is not None
     assert order is not None
+    has_left(b, order)  # A lost server may have sent it out, and its word may arrive after the phone's.
     covered = _freeze_again(b, wanted, task, order, fact_id)
     want, qualified = _build_want(b, document, fact_id, wanted, task, order)
     decision = judge_purchase(want, qualified)

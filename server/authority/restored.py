@@ -19,6 +19,7 @@ from server import schema_trade as st
 from server.authority.adoption import on_adopted
 from server.authority.batch import PLATFORM, Batch, body_of
 from server.authority.closing import CLOSED_AFTER, close_order
+from server.authority.dispatch import has_left
 from server.authority.documents import say_scope
 from server.authority.purchases import RECOVERED
 from server.authority.succession import join_newest
@@ -124,11 +125,13 @@ def _task_is_out(b: Batch, document: str, fact: PlacedFact, body: kinds.TaskAssi
         )
         return
     kind = document_kind(document)
-    if kind == "route" and task.status == "ready":
-        b.set(st.task, task.id, status="out", document=document, device=body.assigned_to, day=body.day)
-        b.conn.execute(
-            update(st.wanted).where(st.wanted.c.id == task.wanted, st.wanted.c.status == "ready").values(status="out")
-        )
+    if kind == "route":
+        if task.status == "ready":
+            b.set(st.task, task.id, status="out", document=document, device=body.assigned_to, day=body.day)
+            w = st.wanted.c
+            b.conn.execute(update(st.wanted).where(w.id == task.wanted, w.status == "ready").values(status="out"))
+        # Its phone may have spoken first, and bought: the order was out all the same.
+        has_left(b, b.row(st.shop_order, task.order_id))
     elif kind == "warehouse" and not task.warehouse:
         warehouse = document.split("/")[1]
         b.set(st.task, task.id, warehouse=warehouse)

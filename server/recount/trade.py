@@ -23,7 +23,7 @@ LOST = frozenset({"second", "closed_unseen", "closed_seen", "over_cap"})
 
 
 def check_trade(conn: Connection, again: LogAgain) -> list[Check]:
-    """Return I1, I2, I3, I8, I12, I13 and I14."""
+    """Return I1, I2, I3, I8, I12, I13, I14, and that orders stand where their pieces do."""
     return [
         _check_places(conn, again),
         _check_shipped_per_line(conn, again),
@@ -31,6 +31,7 @@ def check_trade(conn: Connection, again: LogAgain) -> list[Check]:
         _check_stock(conn, again),
         _check_codes(again),
         _check_closed_orders(conn),
+        _check_order_status(conn),
         _check_inboxes(conn, again),
     ]
 
@@ -226,6 +227,41 @@ def _check_closed_orders(conn: Connection) -> Check:
     for order in conn.execute(empty).scalars():
         check.expect(False, f"order {order}: every piece of it is closed, and the order is not")
     return check
+
+
+def _check_order_status(conn: Connection) -> Check:
+    """What the pages show of an order follows from its pieces, whoever carried out what: also a server put back from a backup."""
+    check = Check(name="orders", what="each order's status follows from its pieces: waiting for dispatch, out, shipped")
+    w, t, p = st.wanted.c, st.task.c, st.parcel.c
+    pieces: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    wants = select(w.order_id, w.status, t.source).join_from(st.wanted, st.task, w.task == t.id)
+    for row in conn.execute(wants):
+        pieces[row.order_id].append((row.status, row.source))
+    left = set(conn.execute(select(p.order_id).where(p.shipped_ms.is_not(None))).scalars())
+    for order in conn.execute(select(st.shop_order)):
+        fault = _fault_of_status(order.status, pieces[order.id], left=order.id in left)
+        check.expect(not fault, f"order {order.id} is {order.status}, and {fault}")
+    return check
+
+
+def _fault_of_status(status: str, pieces: list[tuple[str, str]], *, left: bool) -> str:
+    """Return what contradicts an order's status; "" when nothing does."""
+    wants = {want for want, _ in pieces}
+    ended = bool(pieces) and wants <= {"shipped", "closed"}
+    match status:
+        case "held" | "money":
+            return "has pieces already" if pieces else ""
+        case "ready":
+            gone = {want for want, source in pieces if source == "stall"} - {"ready", "waiting", "closing", "closed"}
+            if gone:
+                return f"a piece of it is {min(gone)}"
+            return "" if wants & {"ready", "waiting"} else "no piece of it waits for dispatch"
+        case "shipped":
+            return "" if left and wants <= {"shipped", "closing", "closed"} else f"its pieces are {sorted(wants)}"
+        case "out":
+            return "it has shipped" if left and ended else ""
+        case _:
+            return ""
 
 
 def _check_inboxes(conn: Connection, again: LogAgain) -> Check:

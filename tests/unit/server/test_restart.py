@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, update
 
 from server import commands as c
 from server import schema as s
@@ -16,6 +16,7 @@ from server.authority import Authority
 from server.authority.authority import POSITION
 from server.authority.batch import Batch
 from server.installation import TOKEN, open_server
+from server.recount import recount_server
 from server.rows import set_meta
 from sync_core.check import Check
 from sync_core.errors import CorruptError
@@ -249,6 +250,9 @@ def test_a_restored_server_takes_its_own_verdicts_back_and_books_them_once(tmp_p
     assert restored.money() == money
     assert (restored.piece(code).outcome, restored.piece(over).outcome) == ("keeps", "over_cap")
     assert restored.task("T1001-1").status == "bought"
+    assert [restored.order(order).status for order in ("O1001", "O1002")] == ["out", "out"]
+    checks, _ = recount_server(copy, MARKET_DAY)
+    assert [fault for check in checks for fault in check.faults] == []
     assert restored.parcel("P1001").waybill_no == "ZT0000000001"
     assert "void" not in restored.discrepancies()
     restored.orders(f"A3|{CODE}|1")
@@ -256,6 +260,33 @@ def test_a_restored_server_takes_its_own_verdicts_back_and_books_them_once(tmp_p
     restored.do(c.RoutesAssign())
     assert restored.parcel("P101003").waybill_no == "ZT0000000201", "nor a waybill"
     copy.store.close()
+
+
+def test_the_recount_and_the_next_version_find_an_order_that_waits_for_dispatch_while_its_task_is_out(
+    tmp_path: Path,
+) -> None:
+    day = open_day(tmp_path)
+    day.enrol("warehouse", "wu")
+    phone = day.enrol("picker", "ann")
+    day.orders(f"A1|{CODE}|1", f"A2|{CODE}|1", f"A3|{CODE}|1")
+    day.do(c.RoutesAssign())
+    phone.buy("T1001-1", 6000)
+    day.orders(f"A4|{CODE}|1")
+    day.do(c.OrderClose(order="O1003"))
+    with day.store.transaction() as conn:
+        conn.execute(update(st.shop_order).where(st.shop_order.c.status == "out").values(status="ready"))
+        set_meta(conn, "schema_version", 4)
+    checks, _ = recount_server(day.server, MARKET_DAY)
+    assert {check.name: check.faults for check in checks if not check.holds} == {
+        "orders": [f"order {order} is ready, and a piece of it is {want}" for order, want in (("O1001", "bought"), ("O1002", "out"))]
+    }  # fmt: skip
+    day.store.close()
+    server = open_server(tmp_path, synchronous="OFF", now_ms=START_MS, seed=b"s" * 32)
+    healed = Day(server=server, authority=Authority(server))
+    assert [healed.order(f"O{number}").status for number in range(1001, 1005)] == ["out", "out", "closed", "ready"]
+    checks, _ = recount_server(server, MARKET_DAY)
+    assert [fault for check in checks for fault in check.faults] == []
+    server.store.close()
 
 
 def test_a_restored_server_gives_no_attempt_the_name_of_one_that_the_lost_server_sent_out(tmp_path: Path) -> None:
@@ -320,8 +351,6 @@ def test_d9_a_purchase_that_the_lost_server_closed_after_it_is_booked_as_it_was(
         assert (piece.place, piece.charged_fen) == ("undone", 0)
     else:
         assert (piece.outcome, piece.owner, piece.charged_fen) == ("closed_unseen", "m1", 6000)
-    from server.recount import recount_server
-
     checks, _ = recount_server(copy, MARKET_DAY)
     assert [fault for check in checks for fault in check.faults] == []
     copy.store.close()
@@ -334,8 +363,6 @@ def test_a_key_file_that_is_no_key_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_recount_of_a_played_day_finds_no_fault(day: Day) -> None:
-    from server.recount import recount_server
-
     played(day)
     checks, hashes = recount_server(day.server, MARKET_DAY)
     broken: list[Check] = [check for check in checks if not check.holds]
