@@ -8,9 +8,10 @@ Amounts are whole fen. Rules R42-R46, R80, D1, D6, D7, D11, D13, E5-E10.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import urlencode
 
 from clients.field.labels import piece_label
 from clients.field.tasks import Task, find_task
@@ -50,7 +51,7 @@ def buy(node: Node, *, tasks: Sequence[str], price_fen: int | None, means: str |
     paid_fen = price_fen if price_fen is not None else int(first.assigned["quote_fen"])
     ids = ",".join(task.id for task in wanted)
     fields = {"tasks": ids, "price": yuan(paid_fen), **({"means": means} if means else {})}
-    _check_price(node, first, paid_fen, fields, confirmed=tap.price_confirmed)
+    _check_price(node, wanted, paid_fen, fields, confirmed=tap.price_confirmed)
     _check_cap(wanted, paid_fen, fields, confirmed=tap.price_confirmed)
     late = [task for task in wanted if task.late]
     if late and not tap.late_confirmed:
@@ -172,7 +173,7 @@ def correct_price(node: Node, *, piece: str, price_fen: int, confirmed: bool) ->
     if price_fen == state["price_fen"]:
         raise RefusedError("price.same", yuan(price_fen))
     fields = {"piece": str(code), "price": yuan(price_fen)}
-    _check_doubt(node, task, price_fen, fields, confirmed=confirmed, address="/correct")
+    _check_doubt(node, [task], price_fen, fields, confirmed=confirmed, address="/correct")
     fact = kinds.PriceCorrected(price_fen=price_fen).about(f"task:{task.id}", f"piece:{code}")
     ids = node.act(document, [fact])
     return {"piece": str(code), "price_fen": price_fen, "facts": list(ids)}
@@ -227,24 +228,32 @@ def _open_tasks(node: Node, tasks: Sequence[str], *, verb: str) -> list[Task]:
     return found
 
 
-def _check_price(node: Node, task: Task, paid_fen: int, fields: dict[str, str], *, confirmed: bool) -> None:
+def _pad(wanted: Sequence[Task], fields: Mapping[str, str]) -> str:
+    """Return the price pad of these tasks with what was keyed: the way back from a question about it."""
+    keyed = {name: value for name, value in fields.items() if name in ("price", "means")}
+    return f"/task/{wanted[0].id}?{urlencode({**keyed, 'count': len(wanted)})}"
+
+
+def _check_price(node: Node, wanted: Sequence[Task], paid_fen: int, fields: dict[str, str], *, confirmed: bool) -> None:
     if not 0 < paid_fen <= kinds.PRICE_FEN_MAX:
         raise RefusedError("price.absurd", yuan(paid_fen))
-    _check_doubt(node, task, paid_fen, fields, confirmed=confirmed, address="/buy")
+    _check_doubt(node, wanted, paid_fen, fields, confirmed=confirmed, address="/buy")
 
 
 def _check_doubt(
-    node: Node, task: Task, paid_fen: int, fields: dict[str, str], *, confirmed: bool, address: str
+    node: Node, wanted: Sequence[Task], paid_fen: int, fields: dict[str, str], *, confirmed: bool, address: str
 ) -> None:
     """Ask about a price that is far from the quote and the last one (E8)."""
     if not 0 < paid_fen <= kinds.PRICE_FEN_MAX:
         raise RefusedError("price.absurd", yuan(paid_fen))
+    task = wanted[0]
     doubt = looks_wrong(paid_fen, quote_fen=task.assigned["quote_fen"], last_fen=_last_price(node, task))
     if doubt is None or confirmed:
         return
     raise Question(
         f"price.{doubt.reason}",
         _doubt_choices(doubt, fields, address),
+        back=_pad(wanted, fields),
         paid=yuan(paid_fen),
         reference=yuan(doubt.reference_fen),
     )
@@ -269,12 +278,12 @@ def _check_cap(wanted: Sequence[Task], paid_fen: int, fields: dict[str, str], *,
         if confirmed:
             return
         choice = Choice(key="buy.anyway", address="/buy", fields={**fields, "confirm": "1"}, look="warn")
-        raise Question("price.above_expected", [choice], **parts)
+        raise Question("price.above_expected", [choice], back=_pad(wanted, fields), **parts)
     choices = [
         Choice(key="ask.merchant", address="/ask", fields=fields, look="go"),
         Choice(key="bounce.order", address="/bounce", fields=fields, look="warn"),
     ]
-    raise Question("price.above_cap", choices, **parts)
+    raise Question("price.above_cap", choices, back=_pad(wanted, fields), **parts)
 
 
 def _above_cap(task: Task, price_fen: int) -> None:

@@ -106,7 +106,8 @@ class FieldScreens:
         self._watch.shown(group.tasks)
         return self._frame.show(
             request, "task.html", answer={"ok": True, **_task_json(task)}, task=task, group=group, line=line,
-            answers=ANSWERS, means=MEANS, chosen_means=self._means_of(task), last=self._last(),
+            answers=ANSWERS, means=MEANS, keyed=self._keyed(request, task, len(same)), last=self._last(),
+            none_first=request.query_params.get("none") == "1",
         )  # fmt: skip
 
     async def buy(self, request: Request) -> Response:
@@ -268,6 +269,17 @@ class FieldScreens:
     def _last(self) -> dict[str, Any] | None:
         last = self._node.replica.setting(actions.LAST_ACTION)
         return last if isinstance(last, dict) else None
+
+    def _keyed(self, request: Request, task: Task, count_max: int) -> dict[str, Any]:
+        """What the price pad starts with: what was keyed before a question, when the person comes back from it."""
+        asked = request.query_params
+        count, means = asked.get("count", ""), asked.get("means", "")
+        known = count.isascii() and count.isdigit() and len(count) < 3 and 1 <= int(count) <= count_max
+        return {
+            "price": asked.get("price", "")[:12],
+            "count": int(count) if known else count_max,
+            "means": means if means in MEANS else self._means_of(task),
+        }
 
     def _means_of(self, task: Task) -> str:
         return actions.default_means(self._node, task.place.stall_id)

@@ -145,7 +145,12 @@ def _group(tasks: Sequence[Task]) -> tuple[Group, ...]:
         key = (body["order_no"], body["line"], task.status, task.state["cap_fen"], task.mine, task.is_open)
         rows.setdefault(key, []).append(task)
     groups = [Group(tasks=tuple(members)) for members in rows.values()]
-    return tuple(sorted(groups, key=lambda g: (not g.first.is_open, g.first.assigned["style"], g.first.id)))
+    return tuple(sorted(groups, key=lambda g: (not g.first.is_open, *_garment(g.first), g.first.id)))
+
+
+def _garment(task: Task) -> tuple[str, str, str]:
+    """Style, colour and size: what the stall is asked for in one breath stands together, whosever order it is for."""
+    return task.assigned["style"], task.assigned["colour"], task.assigned["size"]
 
 
 def find_tasks(query: str, tasks: Sequence[Task]) -> list[Task]:

@@ -24,5 +24,5 @@ def say_error(language: Language, code: str, message: str = "") -> str:
     """Return what an error code means to the person, and what to do."""
     pair = ERRORS.get(code)
     if pair is None:
-        return f"{message or code}" if language == "en" else f"没有做成（{code}）：{message}"
+        return f"{message or code}" if language == "en" else f"没有做成：{message or code}"
     return pair[_INDEX[language]].format(detail=message)

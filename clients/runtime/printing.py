@@ -15,6 +15,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
+from clients.runtime.language import say
 from clients.runtime.ports import Clock, PrintJob, PrintState
 from printer import spool
 from printer.default_templates import DEFAULT_TEMPLATES
@@ -45,6 +46,8 @@ PROFILES_BY_USE: Final[Mapping[tuple[str, str], PrinterProfile]] = {
 DONE_KEPT_MS: Final = 2 * 24 * 3_600_000
 """Printed labels are listed for two days (a reprint is made from the piece's row, whenever); waybills, which carry a receiver in clear, a
 day (REL-T15)."""
+NO_PRINTER: Final = "printer.none"
+"""The reason of a printer that was never chosen while labels wait for it."""
 FORGET_EVERY_S: Final = 3600
 WAYBILL_KEPT_MS: Final = 24 * 3_600_000
 
@@ -132,6 +135,10 @@ class SpoolPrinters:
         states = []
         for name in self._names:
             counted = spool.summary(self._replica.conn, name)
+            if counted.waiting and not self.address(name)[0]:
+                zh, en = (say(language, "printer.none", n=counted.waiting) for language in ("zh", "en"))
+                states.append(PrintState(name=name, waiting=counted.waiting, reason=NO_PRINTER, zh=zh, en=en))
+                continue
             spooler = self._spoolers.get(name)
             blocked = spooler.state.blocked_by if spooler is not None and counted.waiting else None
             reason = blocked or (find_reason(counted.last_error) if counted.unknown or counted.failed else None)

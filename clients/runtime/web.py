@@ -102,11 +102,15 @@ class Choice:
 
 
 class Question(RefusedError):
-    """An action that needs one more tap of the person; nothing was done. `parts` fill the sentence `ask.<code>`."""
+    """An action that needs one more tap of the person; nothing was done. `parts` fill the sentence `ask.<code>`.
 
-    def __init__(self, code: str, choices: Sequence[Choice], **parts: object) -> None:
+    `back`: where the person keyed what is asked about, as he left it; None is the action's own way back.
+    """
+
+    def __init__(self, code: str, choices: Sequence[Choice], *, back: str | None = None, **parts: object) -> None:
         super().__init__(code, say("en", f"ask.{code}", **parts))
         self.choices = tuple(choices)
+        self.back = back
         self.zh = say("zh", f"ask.{code}", **parts)
         self.en = say("en", f"ask.{code}", **parts)
 
@@ -242,6 +246,7 @@ class Frame:
         answer: dict[str, Json] = {"ok": False, "code": error.code, "zh": zh, "en": en}
         sentence = zh if self.language() == "zh" else en
         choices = error.choices if isinstance(error, Question) else ()
+        back = (error.back if isinstance(error, Question) else None) or back
         if choices:
             answer["choices"] = [
                 {"address": choice.address, "fields": dict(choice.fields), "key": choice.key} for choice in choices

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import pytest
 from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
@@ -23,7 +23,12 @@ PHONE = ViewportSize(width=390, height=844)
 DESK = ViewportSize(width=1280, height=800)
 
 Prepare = Callable[[Bench], None]
-Open = Callable[[Literal["field", "warehouse"], Prepare], Page]
+
+
+class Open(Protocol):
+    """Prepare a replica, start its client and open its page; without `printer` it has none to begin with."""
+
+    def __call__(self, client: Literal["field", "warehouse"], prepare: Prepare, *, printer: bool = True) -> Page: ...
 
 
 @pytest.fixture(scope="package")
@@ -55,7 +60,7 @@ def open_client(chromium: Browser, tmp_path: Path) -> Iterator[Open]:
     processes: list[subprocess.Popen[str]] = []
     contexts = []
 
-    def open_page(client: Literal["field", "warehouse"], prepare: Prepare) -> Page:
+    def open_page(client: Literal["field", "warehouse"], prepare: Prepare, *, printer: bool = True) -> Page:
         folder = tmp_path / client
         bench = open_bench(folder, client=client)
         prepare(bench)
@@ -66,8 +71,7 @@ def open_client(chromium: Browser, tmp_path: Path) -> Iterator[Open]:
             str(folder),
             "--server",
             "http://127.0.0.1:9",
-            "--printer",
-            f"file:{folder}/paper",
+            *(["--printer", f"file:{folder}/paper"] if printer else []),
         ]
         if client == "warehouse":
             arguments += ["--waybill-printer", f"file:{folder}/waybills"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -30,12 +32,17 @@ def test_one_tap_buys_and_what_waits_is_said_at_once(phone: Page) -> None:
 
 
 def test_a_group_is_bought_in_part_and_the_rest_is_answered(phone: Page) -> None:
-    phone.click('[data-task="T3-1"] a.what')
+    expect(phone.locator('[data-task="T3-1"] button.buy')).to_have_text("3 件 × ¥48")
+    phone.click('[data-task="T3-1"] a:has-text("改价")')
+    for seen in (".big", "#pad input[name=price]", "#pad .pad-go"):
+        expect(phone.locator(seen)).to_be_in_viewport()
     phone.click("#pad .choices .pick:has-text('2')")
     phone.click("#pad .pad-go")
     expect(phone.locator('[data-task="T3-1"]')).to_have_attribute("data-status", "bought")
     expect(phone.locator('[data-task="T3-3"]')).to_have_attribute("data-status", "wanted")
     phone.click('[data-task="T3-3"] a:has-text("无货")')
+    expect(phone.locator("button[value=out_of_stock]")).to_be_in_viewport()
+    expect(phone.locator(".big")).to_be_in_viewport()
     phone.click("button[value=out_of_stock]")
     expect(phone.locator('[data-task="T3-3"]')).to_contain_text("无货")
 
@@ -47,10 +54,11 @@ def test_e8_a_slipped_digit_is_asked_about_and_e6_a_dear_price_is_bounced(phone:
     phone.click("#pad .pad-go")
     expect(phone.locator(".verdict")).to_contain_text("像多按了一位")
     phone.click("a:has-text('返回')")
-    phone.click('[data-task="T4-1"] a.what')
+    expect(phone.locator("#pad input[name=price]")).to_have_value("1285")
     phone.fill("#pad input[name=price]", "135")
     phone.click("#pad .pad-go")
     expect(phone.locator(".verdict")).to_contain_text("超过上限")
+    expect(phone.locator("button:has-text('问商家')")).to_contain_text("有信号时送出")
     phone.click("button:has-text('退回商家改价')")
     expect(phone.locator('[data-task="T4-1"]')).to_contain_text("已退回商家")
 
@@ -70,6 +78,19 @@ def test_the_label_is_on_paper_and_a_reprint_is_the_same_code(phone: Page) -> No
     expect(phone.locator(".job")).to_have_count(2)
     expect(phone.locator(".job").first).to_contain_text("第 2 张")
     expect(phone.locator(".job.sent, .job.printed")).to_have_count(2)
+
+
+def test_labels_wait_for_a_printer_and_come_out_once_one_is_set(open_client: Open, tmp_path: Path) -> None:
+    page = open_client("field", days.pickers_morning, printer=False)
+    sign_in(page, PIN)
+    page.click('[data-task="T3-1"] button.buy')
+    page.click("#bar .chip.warn:has-text('没有打印机')")
+    expect(page.locator("#jobs")).to_contain_text("3 张标签在等")
+    page.click("form[action='/printer/choose'] .pick:has-text('文件夹')")
+    page.fill("input[name=address]", str(tmp_path / "paper"))
+    page.click("form[action='/printer/choose'] button.wide")
+    expect(page.locator(".job.sent, .job.printed")).to_have_count(3)
+    expect(page.locator("#bar")).not_to_contain_text("打印机")
 
 
 def test_english_by_the_switch(phone: Page) -> None:

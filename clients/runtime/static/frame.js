@@ -33,6 +33,7 @@
     }
     for (const id of ["bar", "page", "tabs"]) document.getElementById(id)?.replaceWith(fresh.getElementById(id));
     document.body.dataset.version = fresh.body.dataset.version || "";
+    bar = "";
     const path = new URL(answer.url).pathname;
     const moved = path !== location.pathname;
     if (answer.redirected) history.replaceState(null, "", answer.url);
@@ -123,8 +124,10 @@
       if (answer.status === 401) return location.reload();
       const beat = await answer.json();
       document.body.classList.remove("stopped");
+      // Paper that came out changes the bar but no record: the list of labels renews with it.
+      const printed = beat.bar !== bar && $("#jobs");
       if (beat.bar !== bar) $("#bar").innerHTML = bar = beat.bar;
-      if (String(beat.version) !== document.body.dataset.version || beat.locked !== ($("#pin-form") !== null)) {
+      if (printed || String(beat.version) !== document.body.dataset.version || beat.locked !== ($("#pin-form") !== null)) {
         document.body.dataset.version = beat.version;
         if (!$("dialog[open]")) {
           const search = $("[data-search]");
