@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from clients.runtime.language import Language, say
+from clients.runtime.named import name_garment
 from clients.runtime.node import Node
 from clients.runtime.shared_pages import Entry
 from clients.runtime.web import Frame
 from trade import inbox as trade_inbox
 from trade.ids import bare_id
 
+State = Mapping[str, Any]
+HARMLESS: Final = frozenset({"purchase.second", "purchase.closed_unseen"})
+"""Results after which the piece goes the way of every other: nobody did anything wrong."""
 COUNT_MS: Final = 2_000
 KEPT_MAX: Final = 500
 """Unread entries whose document left: more than anybody reads; the server's own list has them all."""
@@ -66,13 +70,14 @@ class Inbox:
         replica, own = self._node.replica, self._node.own_numbers()
         states = [(subject, state) for kind in self._kinds for _, subject, state in replica.states(kind, document)]
         others = [(x, state) for kind in self._kinds for d, x, state in replica.states(kind) if d != document]
+        known = dict(states)
         still = {_mark(entry) for entry in trade_inbox.inbox(others, own)}
         seen = {row[0] for row in conn.execute("SELECT entry FROM inbox_seen")}
         for entry in trade_inbox.inbox(states, own):
             if _is_told(entry) and _mark(entry) not in seen | still:
                 conn.execute(
                     "INSERT OR IGNORE INTO inbox_kept VALUES (?, ?, ?, ?, ?)",
-                    (_mark(entry), entry.zh, entry.en, bare_id(entry.subject), entry.at_ms),
+                    (_mark(entry), *self._told(entry, known[entry.subject]), bare_id(entry.subject), entry.at_ms),
                 )
         gone = [(mark,) for mark in seen - still if not mark.startswith("refusal/")]
         conn.executemany("DELETE FROM inbox_seen WHERE entry = ?", gone)
@@ -82,6 +87,14 @@ class Inbox:
             "DELETE FROM inbox_kept WHERE entry NOT IN (SELECT entry FROM inbox_kept ORDER BY at_ms DESC LIMIT ?)",
             (KEPT_MAX,),
         )
+
+    def _told(self, entry: trade_inbox.Entry, state: State) -> list[str]:
+        """Return the words of an entry in both languages, with the garment: its document takes the garment's name along."""
+        told = []
+        for language in ("zh", "en"):
+            garment = name_garment(self._node.replica, language, entry.subject, state, fact=entry.fact)
+            told.append(" — ".join(part for part in (garment, _words(language, entry.code)) if part))
+        return told
 
     def _note(self, found: Sequence[Entry]) -> None:
         self._count = sum(1 for entry in found if not entry.seen)
@@ -94,6 +107,7 @@ def _read(node: Node, language: Language, kinds: Sequence[str]) -> list[Entry]:
     seen = {row[0] for row in conn.execute("SELECT entry FROM inbox_seen")}
     states = [(subject, state) for kind in kinds for _, subject, state in node.replica.states(kind)]
     found: dict[str, Entry] = {}
+    known = dict(states)
     for entry in trade_inbox.inbox(states, node.own_numbers()):
         if not _is_told(entry):
             continue
@@ -101,8 +115,10 @@ def _read(node: Node, language: Language, kinds: Sequence[str]) -> list[Entry]:
         # A document and its successor tell the same for a while.
         found[mark] = Entry(
             id=mark,
-            title=say(language, "inbox.did_not_win"),
-            words=entry.en if language == "en" else entry.zh,
+            title=_title(language, entry.code),
+            words=_words(language, entry.code),
+            garment=name_garment(node.replica, language, entry.subject, known[entry.subject], fact=entry.fact),
+            calm=entry.code in HARMLESS,
             todo=say(language, "inbox.provisional") if entry.provisional else "",
             about=bare_id(entry.subject),
             at_ms=entry.at_ms,
@@ -110,8 +126,11 @@ def _read(node: Node, language: Language, kinds: Sequence[str]) -> list[Entry]:
         )
     for mark, zh, en, about, at_ms in conn.execute("SELECT entry, zh, en, about, at_ms FROM inbox_kept"):
         words = en if language == "en" else zh
-        title = say(language, "inbox.did_not_win")
-        kept = Entry(id=mark, title=title, words=words, todo="", about=about, at_ms=at_ms, seen=False)
+        code = mark.rpartition("/")[2]
+        kept = Entry(
+            id=mark, title=_title(language, code), words=words, todo="", about=about, at_ms=at_ms,
+            calm=code in HARMLESS,
+        )  # fmt: skip
         found.setdefault(mark, kept)
     for n, document, device, seq, code, detail in conn.execute(
         "SELECT n, document, device, seq, code, detail FROM refusal ORDER BY n DESC LIMIT 200"
@@ -127,6 +146,18 @@ def _read(node: Node, language: Language, kinds: Sequence[str]) -> list[Entry]:
             seen=mark in seen,
         )
     return sorted(found.values(), key=lambda entry: (entry.seen, -entry.at_ms))
+
+
+def _title(language: Language, code: str) -> str:
+    return say(language, "inbox.harmless" if code in HARMLESS else "inbox.did_not_win")
+
+
+def _words(language: Language, code: str) -> str:
+    """Return the rule's words for a result; for a harmless one this device's own, which say that nothing was done wrong."""
+    if code in HARMLESS:
+        return say(language, f"inbox.{code}")
+    said = trade_inbox.ENTRIES[code]
+    return said.en if language == "en" else said.zh
 
 
 def _mark(entry: trade_inbox.Entry) -> str:

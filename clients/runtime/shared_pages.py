@@ -24,7 +24,10 @@ ROWS_SHOWN_MAX: Final = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One thing in the inbox: an action that did not win, or work the node cannot do without a person (I14)."""
+    """One thing in the inbox: an action that did not win, or work the node cannot do without a person (I14).
+
+    `garment` names the piece as it hangs at the stall; `calm`: the person has only to know, he did nothing wrong.
+    """
 
     id: str
     title: str
@@ -33,6 +36,8 @@ class Entry:
     about: str
     at_ms: int
     seen: bool = False
+    garment: str = ""
+    calm: bool = False
 
 
 class EntryList(Protocol):
@@ -174,7 +179,16 @@ class SharedPages:
         answer: dict[str, Json] = {
             "ok": True,
             "entries": [
-                {"id": e.id, "title": e.title, "words": e.words, "about": e.about, "seen": e.seen} for e in entries
+                {
+                    "id": e.id,
+                    "title": e.title,
+                    "garment": e.garment,
+                    "words": e.words,
+                    "about": e.about,
+                    "calm": e.calm,
+                    "seen": e.seen,
+                }
+                for e in entries
             ],
         }
         return self._frame.show(request, "inbox.html", answer=answer, entries=entries)

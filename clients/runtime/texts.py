@@ -112,6 +112,16 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
     "inbox.none": ("没有。你做的都算数。", "Nothing. All you did counts."),
     "inbox.seen": ("知道了", "Seen"),
     "inbox.did_not_win": ("这一笔没有照你做的生效", "This did not stand as you did it"),
+    "inbox.harmless": ("没事，货照常交仓库", "All is well: hand it in as always"),
+    "inbox.purchase.closed_unseen": (
+        "你买的时候还收不到消息，商家已经关单了。货照常交仓库，归商家库存。你没有做错。",
+        "The merchant closed while you could not know. Hand the piece in as always, it is his stock. You did nothing wrong.",
+    ),
+    "inbox.purchase.second": (
+        "这件别人先买到了。你的这件照常交仓库，归平台。你没有做错。",
+        "Somebody else's purchase serves it. Hand yours in as always, it is the platform's. You did nothing wrong.",
+    ),
+    "inbox.label": ("标签 {tail}", "label {tail}"),
     "inbox.provisional": ("这是本机的判断，等服务器确认。", "This device's view; the server will confirm."),
     "inbox.refused": ("服务器没有收下这一笔", "The server did not take this"),
     "inbox.tell_platform": ("数据还在本机，请告诉平台。", "It is still on this device: tell the platform."),
