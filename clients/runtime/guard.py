@@ -179,7 +179,7 @@ def refusal(request: Request, code: str) -> Response:
         return JSONResponse({"ok": False, "code": code, "zh": zh, "en": en}, status_code=status)
     return HTMLResponse(
         f'<!doctype html><html lang="zh"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f'<title>{status}</title><h1>{zh}</h1><p>{en}</p><p>{code}</p><p><a href="/">↩</a></p></html>',
+        f'<title>{status}</title><h1>{zh}</h1><p>{en}</p><p><a href="/">↩</a></p><p><small>{code}</small></p></html>',
         status_code=status,
     )
 

@@ -114,8 +114,8 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
     "inbox.did_not_win": ("这一笔没有照你做的生效", "This did not stand as you did it"),
     "inbox.harmless": ("没事，货照常交仓库", "All is well: hand it in as always"),
     "inbox.purchase.closed_unseen": (
-        "你买的时候还收不到消息，商家已经关单了。货照常交仓库，归商家库存。你没有做错。",
-        "The merchant closed while you could not know. Hand the piece in as always, it is his stock. You did nothing wrong.",
+        "商家关了单，你买的时候不可能知道。货照常交仓库，归商家库存。你没有做错。",
+        "Closed, and you could not know when you bought. Hand the piece in as always, it is his stock. You did nothing wrong.",
     ),
     "inbox.purchase.second": (
         "这件别人先买到了。你的这件照常交仓库，归平台。你没有做错。",
