@@ -59,6 +59,24 @@ class HoldPart:
     amount_fen: int
 
 
+PART_WORDS: Final[Mapping[str, tuple[str, str]]] = {
+    PRINCIPAL: ("货款上限", "goods"),
+    "commission": ("佣金", "commission"),
+    "check": ("验货", "check"),
+    "courier": ("快递", "courier"),
+    "packing": ("打包", "packing"),
+}
+
+
+def tell_parts(parts: Iterable[HoldPart]) -> tuple[str, str]:
+    """Return what a sum is made of, for the text of an entry: ("快递 3.00、打包 1.00", "courier 3.00, packing 1.00")."""
+    sums: dict[str, int] = {}
+    for part in parts:
+        sums[part.part] = sums.get(part.part, 0) + part.amount_fen
+    told = [(*PART_WORDS[part], f"{fen // 100}.{fen % 100:02d}") for part, fen in sums.items() if fen]
+    return "、".join(f"{zh} {sum_}" for zh, _, sum_ in told), ", ".join(f"{en} {sum_}" for _, en, sum_ in told)
+
+
 def available_of(merchant: str) -> str:
     """The account of a merchant's free money."""
     return f"merchant:{merchant}:available"
@@ -148,8 +166,8 @@ class Ledger:
         lines = {available_of(about.merchant): -total_fen, held_of(about.merchant): total_fen}
         return self.enter(key, "hold", lines, about, zh=zh, en=en)
 
-    def post(self, wanted: str, amount_fen: int, *, key: str, about: About) -> bool:
-        """Take a piece's principal out of what is frozen for it, at the pick price (R81).
+    def post(self, wanted: str, amount_fen: int, *, key: str, about: About, why: tuple[str, str] | None = None) -> bool:
+        """Take a piece's principal out of what is frozen for it, at the pick price (R81); `why` when that is not plain.
 
         Raises:
             InvariantError: more than is frozen; the decision before it should have capped the amount.
@@ -158,7 +176,10 @@ class Ledger:
             return False
         self._resolve(wanted, PRINCIPAL, captured_fen=amount_fen)
         lines = {held_of(about.merchant): -amount_fen, GOODS: amount_fen}
-        return self.enter(key, "post", lines, about, zh=f"拿货款 {about.piece}", en=f"Principal of piece {about.piece}")
+        zh, en = ("", "") if why is None else (f"：{why[0]}", f": {why[1]}")
+        return self.enter(
+            key, "post", lines, about, zh=f"拿货款 {about.piece}{zh}", en=f"Principal of piece {about.piece}{en}"
+        )
 
     def unpost(self, wanted: str, amount_fen: int, *, key: str, about: About, zh: str, en: str) -> bool:
         """Reverse (part of) a posting: the money is frozen again for the same wanted piece."""

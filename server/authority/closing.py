@@ -21,7 +21,7 @@ from server.authority.dispatch import device_gone, recall
 from server.authority.documents import free_cell
 from server.authority.intake import screen_order
 from server.authority.shelving import to_stock
-from server.ledger import About
+from server.ledger import About, tell_parts
 from sync_core.errors import RefusedError
 from sync_core.facts import PlacedFact
 from trade import kinds
@@ -243,12 +243,13 @@ def _close_whole(b: Batch, order: Row[Any], reason: str) -> None:
     if order.warehouse:
         b.say(warehouse_document(order.warehouse), kinds.OrderClosed(reason=reason[:300]).about(f"order:{order.id}"))
         waybills.void(b, order.id, "closed")
+    parts_zh, parts_en = tell_parts(b.ledger.open_parts(order.id))
     b.ledger.release(
         order.id,
         key=f"close:{order.id}:fees",
         about=b.about(order=order),
-        zh=f"订单 {order.order_no} 关闭：快递、打包退回",
-        en=f"Order {order.order_no} closed: courier and packing back",
+        zh=f"订单 {order.order_no} 关闭，退回：{parts_zh}",
+        en=f"Order {order.order_no} closed, back: {parts_en}",
     )
     free_cell(b, order.id)
     b.rescreen.add(order.merchant)

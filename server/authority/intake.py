@@ -25,7 +25,7 @@ from server.authority.dispatch import put_in_warehouse
 from server.authority.shelving import may_take, ships_from
 from server.authority.works import Work, do_each
 from server.installation import FIRST_ORDER
-from server.ledger import HoldPart
+from server.ledger import HoldPart, tell_parts
 from server.orders import Receiver, ShopLine, ShopOrder, read_order_files
 from server.orders.reading import code_problem
 from server.receivers import keep_receiver
@@ -204,10 +204,11 @@ def _go_on(b: Batch, order: Row[Any], lines: Sequence[LineToScreen], plan: Scree
         for part, amount in (("courier", price.courier_fen), ("packing", price.packing_fen)):
             if amount:
                 parts.append(HoldPart(subject=order.id, part=part, amount_fen=amount))
+        parts_zh, parts_en = tell_parts(parts)
         b.ledger.hold(
             parts, key=f"hold:{order.id}", about=b.about(order=order),
-            zh=f"订单 {order.order_no} 冻结：货款上限、佣金、快递、打包",
-            en=f"Order {order.order_no}: held for goods, commission, courier, packing",
+            zh=f"订单 {order.order_no} 冻结：{parts_zh}",
+            en=f"Order {order.order_no}: held for {parts_en}",
         )  # fmt: skip
     for number, (line, copy, answer) in enumerate(answers, 1):
         _want(b, order, line, number, copy, answer)

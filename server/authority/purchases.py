@@ -373,7 +373,8 @@ def _carry_out(
         case ClosedUnseen():
             b.set(st.task, task.id, status="ended")
             if verdict.charged_fen:
-                b.ledger.post(wanted.id, verdict.charged_fen, key=f"post:{code}", about=about)
+                why = CLOSED_BECAUSE[decision.cause]
+                b.ledger.post(wanted.id, verdict.charged_fen, key=f"post:{code}", about=about, why=why)
             _close_after_purchase(b, wanted, order, about, cause=decision.cause, code=code)
             if (
                 verdict.excess_fen

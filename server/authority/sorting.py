@@ -19,7 +19,7 @@ from server.authority.documents import free_cell
 from server.authority.line_reading import own_facts_of_line
 from server.authority.purchases import serve_want
 from server.authority.shelving import settle_arrival
-from server.ledger import PRINCIPAL
+from server.ledger import PRINCIPAL, tell_parts
 from server.rows import to_json
 from sync_core.facts import PlacedFact
 from trade import kinds
@@ -195,12 +195,13 @@ def on_shipped(b: Batch, document: str, fact: PlacedFact) -> None:
     for code in body.pieces:
         _ship_piece(b, code, order, parcel, fact)
     about = b.about(order=order, fact=fact.id)
+    parts_zh, parts_en = tell_parts(b.ledger.open_parts(order.id))
     b.ledger.capture_fees(
         order.id,
         key=f"fees:{order.id}",
         about=about,
-        zh=f"订单 {order.order_no} 已发货：快递、打包",
-        en=f"Order {order.order_no} shipped: courier, packing",
+        zh=f"订单 {order.order_no} 已发货：{parts_zh}",
+        en=f"Order {order.order_no} shipped: {parts_en}",
     )
     settle_order(b, order.id)
     free_cell(b, order.id)

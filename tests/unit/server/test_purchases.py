@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from server import commands as c
+from server import schema as s
 from server import schema_trade as st
 from server.recount import recount_store
 from tests.unit.server.day import Day, Device
@@ -86,6 +87,10 @@ def test_e1_closed_while_the_phone_was_offline_the_purchase_stands_as_the_mercha
     assert day.piece(code).owner == "m1"
     assert day.money() == (100_000 - 6000 - 100, 0), "principal captured, the commission of the walk stays (D9)"
     assert "closed_unseen" in day.discrepancies()
+    told = {row.key: row.zh for row in day.all(s.entry)}
+    assert told["hold:O1001"].endswith("冻结：货款上限 65.00、佣金 1.00、快递 3.00、打包 0.50")
+    assert told["close:O1001:fees"].endswith("关闭，退回：快递 3.00、打包 0.50")
+    assert told[f"post:{code}"] == f"拿货款 {code}：关闭时手机没信号，已拿货：这件成了您的库存"
 
 
 def test_d9_a_recall_seen_gives_the_principal_back_and_nothing_stays_held(day: Day, phone: Device) -> None:
