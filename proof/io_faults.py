@@ -40,7 +40,8 @@ PLANTS: Final = (
     ("server", "deaf", "an error of the commit is swallowed", "before", False),
 )
 """(program, its option, what is wrong, whether the sync behind or ahead of an answer fails, for ever: the server tries again)."""
-PLANTED_TRIES: Final = 3
+PLANTED_TRIES: Final = 10
+"""Which sync stands behind an answer is a guess where several threads sync: so many are tried, until one shows the loss."""
 LOOKS: Final[dict[str, Callable[..., list[str]]]] = {"device": faults_of_device, "server": faults_of_server}
 
 
@@ -112,10 +113,14 @@ def _try_plant(
     room = folder / f"planted-{word}-{plant}"
     syncs = syncs_beside_answers(word, room / "trace", plant, side=side)[:PLANTED_TRIES]
     faults = [Fault(word=word, call="fdatasync", error="EIO", k=k, for_ever=for_ever) for k in syncs]
-    told = pool.starmap(
-        try_fault, [(fault, room / str(n), "FULL", plant) for n, fault in enumerate(faults)], chunksize=1
-    )
-    return f"{word}: {name}", len(told), sum("lost:" in fault for one in told for fault in one.faults)
+    runs = lost = 0
+    while runs < len(faults) and lost == 0:
+        pair = faults[runs : runs + WORKERS]
+        jobs = [(fault, room / str(runs + n), "FULL", plant) for n, fault in enumerate(pair)]
+        told = pool.starmap(try_fault, jobs, chunksize=1)
+        runs += len(pair)
+        lost += sum("lost:" in fault for one in told for fault in one.faults)
+    return f"{word}: {name}", runs, lost
 
 
 def choose(word: str, counts: Mapping[str, int], size: Size) -> list[Fault]:
