@@ -288,6 +288,7 @@ class DeviceEnrol(Command):
     public_key: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     alg: Literal["ed25519"] = "ed25519"
     name: Text = ""
+    program: Literal["", "field", "warehouse"] = ""
 
 
 class DeviceRenumber(Command):

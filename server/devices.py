@@ -28,6 +28,9 @@ from sync_core.facts import DOCUMENT_WRITER, Fact, canonical_json
 LATE_WORK_MS: Final = 100 * 24 * 60 * 60 * 1000
 """How long ago a document may have ended in which a restored device still says again what it had not delivered."""
 
+PROGRAMS: Final = {"picker": "field", "runner": "field", "warehouse": "warehouse"}
+"""{a device's role: the program it runs}."""
+
 CELLS: Final = tuple(f"{row}{column:02d}" for row in "ABCDEFGH" for column in range(1, 21))
 """A new terminal's wall until `device.cells` says otherwise: 160 cells."""
 
@@ -69,7 +72,7 @@ def enrol(b: Batch, command: c.DeviceEnrol) -> dict[str, Any]:
     Returns what the device keeps: number, role, organisation, server_number, server_key (hex), certificate, documents, people.
 
     Raises:
-        RefusedError: `enrol.code`, `enrol.expired`, `enrol.used`, `enrol.numbers`, `warehouse.taken`.
+        RefusedError: `enrol.code`, `enrol.expired`, `enrol.used`, `enrol.program`, `enrol.numbers`, `warehouse.taken`.
     """
     row = b.row(s.enrol_code, command.code_digest)
     if row is None:
@@ -79,6 +82,7 @@ def enrol(b: Batch, command: c.DeviceEnrol) -> dict[str, Any]:
         if used is not None and bytes(used.public_key).hex() == command.public_key:
             return _told(b, used.number)  # The answer got lost; the same device asks again.
         raise RefusedError("enrol.used", "配对码已用过 / this code was used already: ask for a new one")
+    _check_program(row.role, command.program)
     if row.expires_ms <= b.now_ms:
         raise RefusedError("enrol.expired", "配对码已过期 / this code has expired: ask for a new one")
     _check_house(b, row.warehouse, row.organisation)
@@ -90,7 +94,7 @@ def enrol(b: Batch, command: c.DeviceEnrol) -> dict[str, Any]:
             alg=command.alg,
             role=row.role,
             organisation=row.organisation,
-            name=command.name or row.name,
+            name=row.name or command.name,
             warehouse=row.warehouse,
             documents="[]",
             people=row.people,
@@ -116,6 +120,23 @@ def enrol(b: Batch, command: c.DeviceEnrol) -> dict[str, Any]:
             b.admit(document, number, "picker")
     say_scope(b, number, documents)
     return _told(b, number)
+
+
+def _check_program(role: str, program: str) -> None:
+    """The wrong program would use the code up and open a page that stays empty for ever; an older one does not say which it is."""
+    if not program or program == PROGRAMS[role]:
+        return
+    if role == "warehouse":
+        raise RefusedError(
+            "enrol.program",
+            "这是仓库终端的登记码，还没有用掉：请用 nahuo warehouse"
+            " / this code is for a warehouse terminal and is still good: run `nahuo warehouse`",
+        )
+    raise RefusedError(
+        "enrol.program",
+        "这是拿货员或退货员手机的登记码，还没有用掉：请用 nahuo field"
+        " / this code is for a picker's or runner's phone and is still good: run `nahuo field`",
+    )
 
 
 def renumber(b: Batch, command: c.DeviceRenumber) -> dict[str, Any]:

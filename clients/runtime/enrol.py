@@ -18,11 +18,15 @@ from sync_core.identity import Signer
 from sync_core.replica import NEW_KEY, Replica
 
 
-async def enrol(replica: Replica, signer: Signer, door: ServerDoor, code: str, *, name: str = "") -> int:
+async def enrol(
+    replica: Replica, signer: Signer, door: ServerDoor, code: str, *, name: str = "", program: str = ""
+) -> int:
     """Redeem `code` and return this device's number; an enrolled device keeps the one it has.
 
+    `program`: "field" or "warehouse", so that a code made for the other one is refused and not used up.
+
     Raises:
-        RefusedError: the code is wrong, used or expired.
+        RefusedError: the code is wrong, used, expired, or another program's.
         RetryableError: the server cannot be reached; the same code works later.
     """
     if replica.number is not None and not replica.is_copy:
@@ -33,6 +37,7 @@ async def enrol(replica: Replica, signer: Signer, door: ServerDoor, code: str, *
             "public_key": signer.public_key.hex(),
             "alg": signer.alg,
             "name": name or platform.node() or "device",
+            "program": program,
         }
     )
     number, server_key = _read_certificate(answer)

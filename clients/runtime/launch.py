@@ -56,7 +56,13 @@ def build_routes(client: Client, node: Node, *, signer: Signer, server: str) -> 
     inbox = Inbox(node, frame, client.inbox_kinds)
     node.needs_person = inbox.unread
     shared = Shared(
-        frame=frame, signer=signer, server=server, printer_names=client.printers, inbox=inbox, home=client.home
+        frame=frame,
+        signer=signer,
+        server=server,
+        program=client.word,
+        printer_names=client.printers,
+        inbox=inbox,
+        home=client.home,
     )
     return [*shared_routes(shared), *own]
 
@@ -132,7 +138,7 @@ async def _run(client: Client, launch: Launch, *, suspect: bool = False) -> None
         door.on_certificate = node.contact.take
         link.on_change.append(node.link_changed)
         if launch.enroll is not None and replica.number is None:
-            await enrol(replica, signer, door, launch.enroll, name=launch.name)
+            await enrol(replica, signer, door, launch.enroll, name=launch.name, program=client.word)
         listener = open_listener(launch.host, launch.port)
         port = listener.getsockname()[1]
         token = launch.token or new_token()

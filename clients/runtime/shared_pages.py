@@ -59,6 +59,7 @@ class Shared:
     frame: Frame
     signer: Signer
     server: str
+    program: str
     printer_names: Sequence[str]
     inbox: EntryList
     home: str
@@ -239,7 +240,11 @@ class SharedPages:
         try:
             form = await read_form(request)
             number = await enrol(
-                self._node.replica, self._shared.signer, self._node.door, form.text("code", length_max=80)
+                self._node.replica,
+                self._shared.signer,
+                self._node.door,
+                form.text("code", length_max=80),
+                program=self._shared.program,
             )
         except NahuoError as error:
             return self._frame.fail(request, error, back="/sign-in")

@@ -6,7 +6,7 @@ Bodies and answers are JSON. A device proves its key by signing a nonce; the tok
 from __future__ import annotations
 
 import secrets
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
@@ -42,6 +42,7 @@ class EnrolAsked(BaseModel):
     public_key: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     alg: Annotated[str, Field(max_length=20)] = "ed25519"
     name: Annotated[str, Field(max_length=60)] = ""
+    program: Literal["", "field", "warehouse"] = ""
 
 
 class TokenAsked(BaseModel):
@@ -87,7 +88,9 @@ async def enrol(request: Request, asked: EnrolAsked) -> Response:
     digest = commands.enrol_code_digest(asked.code)
     if not await run_in_threadpool(_code_known, running, digest):
         return _refused(403, "enrol.code", "登记码不对、用过了或过期了。请在平台网页上再做一个。", "The code is wrong, used or expired: make another one on the platform's page.")  # fmt: skip  # noqa: E501
-    command = commands.DeviceEnrol(code_digest=digest, public_key=asked.public_key, name=asked.name)
+    command = commands.DeviceEnrol(
+        code_digest=digest, public_key=asked.public_key, name=asked.name, program=asked.program
+    )
     return _told(await running.carry_out(command, by="device:new"))
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from clients.field import main as field
+from clients.runtime.serve import Launch
 from server.api import devices
 from sync_core.identity import Ed25519Signer, token_message
 from tests.unit.server_pages.conftest import Browser
@@ -24,8 +27,9 @@ class Device:
     def __init__(self, client: httpx.Client, seed: int) -> None:
         self.client, self.signer, self.number = client, Ed25519Signer(bytes([seed]) * 32), 0
 
-    def enrol(self, code: str) -> httpx.Response:
-        body = {"code": code, "public_key": self.signer.public_key.hex(), "alg": "ed25519", "name": "phone"}
+    def enrol(self, code: str, **more: str) -> httpx.Response:
+        """Redeem a code as an older client does, which does not say what program it is, unless `more` says so."""
+        body = {"code": code, "public_key": self.signer.public_key.hex(), "alg": "ed25519", "name": "vm", **more}
         answer = self.client.post("/api/enrol", json=body)
         self.number = answer.json().get("number", self.number)
         return answer
@@ -68,6 +72,39 @@ def test_a_code_enrols_one_device_and_the_same_device_may_ask_again(traded: dict
     refused = thief.enrol(code)
     assert refused.status_code == 403
     assert refused.json()["code"] == "enrol.used"
+
+
+def test_a_device_is_called_as_its_code_was_and_like_named_ones_are_told_apart(traded: dict[str, Browser]) -> None:
+    one, other = (enrolled(traded, seed, "picker") for seed in (41, 42))
+    page = traded["admin"].get("/platform/devices").text
+    assert "<b>a picker</b>" in page
+    assert "<b>vm</b>" not in page, "not by the machine's own name"
+    for device in (one, other):
+        assert f"停用 a picker（{device.number}）？" in page or f"Revoke a picker（{device.number}）?" in page
+
+
+@pytest.mark.parametrize(
+    ("role", "wrong", "right"), [("warehouse", "field", "warehouse"), ("picker", "warehouse", "field"), ("runner", "warehouse", "field")]
+)  # fmt: skip
+def test_a_code_for_the_other_program_is_refused_and_stays_good(
+    traded: dict[str, Browser], role: str, wrong: str, right: str
+) -> None:
+    code = make_code(traded["admin"], role)
+    device = Device(traded["admin"].client, 43)
+    refused = device.enrol(code, program=wrong)
+    assert (refused.status_code, refused.json()["code"]) == (403, "enrol.program")
+    assert all(f"nahuo {right}" in refused.json()[language] for language in ("zh", "en"))
+    taken = device.enrol(code, program=right)
+    assert (taken.status_code, taken.json()["role"]) == (200, role)
+
+
+def test_the_client_says_which_program_it_is(
+    traded: dict[str, Browser], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, url = make_code(traded["admin"], "warehouse"), str(traded["admin"].client.base_url)
+    assert field.run(Launch(data=tmp_path, server=url, enroll=code)) == 1
+    assert re.search(r"run `nahuo warehouse`.*\[enrol.program\]", capsys.readouterr().err)
+    assert Device(traded["admin"].client, 44).enrol(code, program="warehouse").status_code == 200
 
 
 def test_wrong_codes_are_refused_and_guessing_is_slowed_down(traded: dict[str, Browser]) -> None:
