@@ -56,13 +56,15 @@ def make_backup(data: Path, to: Path) -> Backup:
     """Write the backup of `data` into the new file `to`, verified; return what it holds.
 
     Raises:
-        RefusedError: `data` is none of ours, or `to` exists already.
+        RefusedError: `data` is none of ours, `to` exists already, or its folder does not.
         CorruptError: a database of it is damaged, or the written file does not read back.
     """
     folder = look_at(data)
     if to.exists():
         raise RefusedError("backup.exists", f"{to} exists already: name a new file")
-    to.parent.mkdir(parents=True, exist_ok=True)
+    if not to.parent.is_dir():
+        # A mistyped path, or a disk that is not there: a backup beside the data saves nobody.
+        raise RefusedError("backup.no_folder", f"there is no folder {to.parent}: make it first, or name another file")
     made_at_ms = time.time_ns() // 1_000_000
     partial = to.with_name(to.name + ".partial")
     try:

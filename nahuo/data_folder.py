@@ -39,7 +39,9 @@ def look_at(path: Path) -> DataFolder:
         CorruptError: its database cannot be read.
     """
     if not path.is_dir():
-        raise RefusedError("folder.missing", f"there is no folder {path}")
+        raise RefusedError(
+            "folder.missing", f"there is no folder {path}: name the one that `nahuo init` made, or a client's"
+        )
     server = path / SERVER_DATABASE
     if server.is_file():
         return DataFolder(path=path, kind="server", database=server)

@@ -11,7 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from sqlalchemy import select
+
 from nahuo.data_folder import look_at
+from server import schema_trade as st
 from server.commands import OrderFile, OrdersImport, outcome, submit
 from server.store import Store, open_store
 from sync_core.errors import RefusedError
@@ -43,13 +46,24 @@ def import_files(
     try:
         number = submit(store, command, by="cli", now_ms=time.time_ns() // 1_000_000)
         result = _wait(store, number, wait_seconds)
+        shops = _shops(store) if result is not None and result.get("code") == "shop.unknown" else None
     finally:
         store.close()
     if result is None:
         print(f"left for the server as command {number}: it reads the files when it runs (nahuo server --data {data})")
         return 0
     print("\n".join(show_outcome(result)))
+    if shops is not None:
+        print(
+            f"the shops are: {', '.join(shops)}" if shops else "there is no shop yet: make one on the merchant's page"
+        )
     return 0 if result.get("ok") else 1
+
+
+def _shops(store: Store) -> list[str]:
+    """Return the shops by name; told here only, to whoever has the server's folder: a merchant sees nobody else's (D20)."""
+    with store.reading() as conn:
+        return list(conn.execute(select(st.shop.c.name).order_by(st.shop.c.name)).scalars())
 
 
 def show_outcome(result: Mapping[str, Any]) -> list[str]:

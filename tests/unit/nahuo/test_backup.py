@@ -94,6 +94,17 @@ def test_backup_never_overwrites(client: Path, tmp_path: Path) -> None:
     assert (tmp_path / "b").read_text() == "mine"
 
 
+def test_backup_makes_no_folder_by_a_mistyped_path(client: Path, tmp_path: Path) -> None:
+    with pytest.raises(RefusedError, match="make it first"):
+        make_backup(client, tmp_path / "disk" / "b")
+    assert not (tmp_path / "disk").exists()
+
+
+def test_backup_of_no_folder_says_which_one_to_name(tmp_path: Path) -> None:
+    with pytest.raises(RefusedError, match="nahuo init"):
+        make_backup(tmp_path / "nothere", tmp_path / "b")
+
+
 def test_backup_of_a_damaged_database_is_refused_and_leaves_nothing(client: Path, tmp_path: Path) -> None:
     (client / "other.db").write_bytes(b"SQLite format 3\0" + bytes(4096))
     with pytest.raises(CorruptError):

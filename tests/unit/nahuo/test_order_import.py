@@ -7,10 +7,11 @@ import json
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import insert, select, update
 
 from nahuo.order_import import import_files, show_outcome
 from server import schema as s
+from server import schema_trade as st
 from server.installation import DATABASE, init_server
 from server.store import Store, open_store
 from sync_core.errors import RefusedError
@@ -47,7 +48,7 @@ def test_the_files_are_left_byte_for_byte(folder: Path, tmp_path: Path, capsys: 
     ("answer", "code", "told"),
     [
         ({"ok": True, "new": 3, "changed": 1, "unchanged": 2, "skipped": 4, "problems": []}, 0, "3 orders new, 1 changed, 2 as before"),
-        ({"ok": False, "code": "shop.unknown", "message": "there is no shop"}, 1, "nothing was imported: there is no shop"),
+        ({"ok": False, "code": "shop.unknown", "message": "there is no shop"}, 1, "there is no shop\nthere is no shop yet: make one"),
     ],
 )  # fmt: skip
 def test_the_answer_is_shown_and_decides_the_exit_code(
@@ -73,6 +74,20 @@ def test_the_answer_is_shown_and_decides_the_exit_code(
     monkeypatch.setattr(order_import, "_wait", answered)
     assert import_files(folder, shop="店", files=[tmp_path / "a.csv"]) == code
     assert told in capsys.readouterr().out
+
+
+def test_whoever_names_no_shop_of_the_server_is_told_which_there_are(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.csv").write_bytes(b"x")
+    store = open_store(folder / DATABASE)
+    with store.transaction() as conn:
+        for name in ("小满", "春风"):
+            conn.execute(insert(st.shop).values(name=name, merchant="m1", created_ms=1))
+    store.close()
+    monkeypatch.setattr("nahuo.order_import._wait", lambda *_: {"ok": False, "code": "shop.unknown", "message": "no"})
+    assert import_files(folder, shop="小蛮", files=[tmp_path / "a.csv"]) == 1
+    assert "the shops are: 小满, 春风" in capsys.readouterr().out
 
 
 def test_each_problem_names_file_row_column_and_fix() -> None:
