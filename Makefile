@@ -3,6 +3,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.nahuo-installed
+PACKAGES := sync_core trade printer server clients nahuo bench proof
 SEED ?= 1
 DEMO ?=
 TESTS ?= tests
@@ -18,7 +19,8 @@ help: ## say what each target does
 
 setup: $(STAMP) ## prepare .venv from requirements.lock (quick when nothing changed)
 
-# The lock is installed with its hashes, then the project itself, editable, without asking for anything more.
+# The lock is installed with its hashes, then the project itself, editable, without asking for anything more. All of it is compiled at
+# once: where the environment forbids bytecode to be written, each start of each program would compile its sources again.
 $(STAMP): requirements.lock pyproject.toml
 	@set -eu; \
 	python=""; \
@@ -29,7 +31,7 @@ $(STAMP): requirements.lock pyproject.toml
 	done; \
 	if command -v uv >/dev/null 2>&1; then \
 		[ -x $(BIN)/python ] || uv venv --python "$${python:-3.11}" $(VENV); \
-		uv pip sync --python $(BIN)/python --require-hashes requirements.lock; \
+		uv pip sync --python $(BIN)/python --compile-bytecode --require-hashes requirements.lock; \
 		uv pip install --python $(BIN)/python --no-deps --no-build-isolation -e .; \
 	else \
 		if [ -z "$$python" ]; then \
@@ -43,6 +45,7 @@ $(STAMP): requirements.lock pyproject.toml
 		$(BIN)/python -m pip install -qq --require-hashes -r requirements.lock; \
 		PYTHONWARNINGS=ignore $(BIN)/python -m pip install -qq --no-deps --no-build-isolation -e .; \
 	fi; \
+	$(BIN)/python -m compileall -q $(PACKAGES); \
 	touch $(STAMP)
 
 demo: setup ## one market day on this machine: two phones, a terminal, printers, a merchant (DEMO="--fresh")
