@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final
 
-from pypinyin import Style, lazy_pinyin
-
 from clients.runtime.node import Node
 from sync_core.errors import RefusedError
 from trade.ids import bare_id
@@ -166,6 +164,9 @@ def _texts(task: Task) -> tuple[str, ...]:
 
 @lru_cache(maxsize=20_000)
 def _key(texts: tuple[str, ...]) -> SearchKey:
+    # The dictionary takes a third of a second to load: the first search waits for it, not every start.
+    from pypinyin import Style, lazy_pinyin
+
     initials = ("".join(lazy_pinyin(text, style=Style.FIRST_LETTER, errors=lambda part: part)) for text in texts)
     return search_key(texts, initials)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -150,6 +151,8 @@ async def _run(client: Client, launch: Launch, *, suspect: bool = False) -> None
             plain=replica.plain,
         )
         ready = f"{client.word} client ready http://127.0.0.1:{port}/?token={token}"
+        # As on the server: modules and screens live as long as the process, and a full collection would hold a tap up.
+        gc.freeze()
         await serve(node, app, listener, ready=ready, damaged=damaged)
         if damaged.is_set():
             raise _DamagedError(port, token)
