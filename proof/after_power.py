@@ -124,7 +124,7 @@ def faults_of_server(folder: Path, marks: Sequence[Mark], recounts: Recounts) ->
         def look() -> tuple[list[str], int]:
             # What is committed and not read yet is decided first: a recount compares with the authority's rows.
             authority = Authority(server)
-            while authority.run_batch(AT_MS, envelopes_max=50):
+            while authority.run_batch(AT_MS):
                 pass
             checks, _ = recount_store(server.store, MARKET_DAY)
             with server.store.reading() as reading:

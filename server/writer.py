@@ -19,6 +19,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
 from server.contact import note_return
@@ -39,10 +40,9 @@ LAG_SECONDS = 0.005
 RUSH_SHARE = 3
 """While there is no pause the hub has so many times as long as the authority's step before took, so that a herd is acknowledged before
 its purchases are judged; in a pause the authority works until it has caught up."""
-STEP_SECONDS = 0.03
-"""How long one step of the authority may hold the hub's next commit up."""
-STEP_ENVELOPES = (4, 400)
-"""A step takes between so many envelopes, by how long the last one took."""
+STEP_SECONDS = (0.01, 0.1)
+"""How long one step of the authority reads: while a device waits for an acknowledgement, and while nobody does. Writing down what was
+decided takes about as long again. Each step costs a commit, so long ones catch up in a fraction of the time."""
 
 WRITTEN = "writer.written_ms"
 """When a commit was tried after a failure, and held."""
@@ -53,17 +53,9 @@ log = logging.getLogger("nahuo.writer")
 class Authority(Protocol):
     """What the writer drives; see server/authority."""
 
-    def run_batch(self, now_ms: int, *, envelopes_max: int) -> bool:
-        """Do one transaction's worth of work, on so many envelopes at most; True while there is more."""
+    def run_batch(self, now_ms: int, *, go_on: Callable[[], bool]) -> bool:
+        """Do one transaction's worth of work, until `go_on` says no; True while there is more."""
         ...
-
-
-def next_step(envelopes: int, seconds: float) -> int:
-    """Return how many envelopes the authority may take next, after a step of `envelopes` took so long."""
-    low, high = STEP_ENVELOPES
-    if seconds > STEP_SECONDS:
-        return max(low, envelopes // 2)
-    return min(high, envelopes * 2) if seconds < STEP_SECONDS / 3 else envelopes
 
 
 def words_of(error: BaseException) -> str:
@@ -108,7 +100,6 @@ class Writer:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self._committed_at = self._noted_at = self._tried_at = 0.0
-        self._step_envelopes = STEP_ENVELOPES[0]
         self.failure: str = ""
         """Why the last transaction failed; "" while all is well. Shown by the health page."""
         self._failed = False
@@ -282,16 +273,20 @@ class Writer:
             self._let_hub_go_first(until)
             started = time.monotonic()
             try:
-                more = self._authority.run_batch(self._now_ms(), envelopes_max=self._step_envelopes)
+                more = self._authority.run_batch(self._now_ms(), go_on=partial(self._may_go_on, started))
             except Exception as error:
                 log.exception("the authority failed")
                 self._fail(error)
                 self._store.appended.clear()
                 return
             took = time.monotonic() - started
-            self._step_envelopes = next_step(self._step_envelopes, took)
             self._tell()
             until = time.monotonic() + RUSH_SHARE * took
+
+    def _may_go_on(self, started: float) -> bool:
+        """True while the authority's step, which began then, may read another envelope."""
+        in_rush, alone = STEP_SECONDS
+        return time.monotonic() - started < (in_rush if self._queue or self._back else alone)
 
     def _let_hub_go_first(self, until: float) -> None:
         """Commit what arrives until there is a pause, at most `until`: nothing came for a while, and the event loop has time."""

@@ -12,7 +12,7 @@ Order: what arrived, then commands, then timers. `run_batch` does one transactio
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -58,22 +58,24 @@ class Authority:
         self._timers_ms = 0
         self._upgraded = False
 
-    def run_batch(self, now_ms: int, *, envelopes_max: int = ENVELOPES_AT_ONCE) -> bool:
-        """Do one transaction's worth of work; True while there is more. A smaller `envelopes_max` lets the hub commit sooner."""
+    def run_batch(self, now_ms: int, *, go_on: Callable[[], bool] = lambda: True) -> bool:
+        """Do one transaction's worth of work; True while there is more. `go_on` is asked after each envelope: False ends the batch
+        with it, so that the hub can commit."""
         self._upgrade(now_ms)
         with self._store.transaction() as conn:
             position = int(get_meta(conn, POSITION, 0))
-            rows = read(conn, _NEXT, after_=position, at_most_=envelopes_max).all()
+            rows = read(conn, _NEXT, after_=position, at_most_=ENVELOPES_AT_ONCE).all()
             if rows:
-                self._read(rows, now_ms)
-                set_meta(conn, POSITION, rows[-1].n)
+                done = self._read(rows, now_ms, go_on)
+                set_meta(conn, POSITION, rows[done - 1].n)
+                if done == ENVELOPES_AT_ONCE or done < len(rows):
+                    return True
             commands = read(conn, _WAITING).all()
-            if len(rows) < envelopes_max:
-                for row in commands:
-                    self._command(row, now_ms)
-                if now_ms - self._timers_ms >= TIMERS_MS or now_ms < self._timers_ms:
-                    self._timers(now_ms)
-            return len(rows) == envelopes_max or len(commands) == COMMANDS_AT_ONCE
+            for row in commands:
+                self._command(row, now_ms)
+            if now_ms - self._timers_ms >= TIMERS_MS or now_ms < self._timers_ms:
+                self._timers(now_ms)
+            return len(commands) == COMMANDS_AT_ONCE
 
     def run_all(self, now_ms: int) -> None:
         """Work until nothing is left."""
@@ -103,36 +105,43 @@ class Authority:
     def _batch(self, conn: Connection, now_ms: int, cause: str = "") -> Batch:
         return Batch(store=self._store, server=self._server, trade=self._trade, conn=conn, now_ms=now_ms, cause=cause)
 
-    def _read(self, rows: Sequence[Row[Any]], now_ms: int) -> None:
-        """All at once; when that fails, one by one, so that only the bad one is set aside."""
+    def _read(self, rows: Sequence[Row[Any]], now_ms: int, go_on: Callable[[], bool]) -> int:
+        """Read as many as may be at once, and return how many; when that fails, one by one, so that only the bad one is set aside."""
         try:
-            self._step(now_ms, rows)
+            return self._step(now_ms, rows, go_on)
         except OperationalError:
             # The database could not write (full, locked, gone): no fact is to blame, and the whole batch is read again.
             raise
         except Exception:
             log.exception("a batch of %d envelopes failed; reading them one by one", len(rows))
-            for row in rows:
+            for done, row in enumerate(rows, 1):
                 self._read_one(row, now_ms)
+                if not go_on():
+                    return done
+            return len(rows)
 
     def _read_one(self, row: Row[Any], now_ms: int) -> None:
         try:
-            self._step(now_ms, [row])
+            self._step(now_ms, [row], lambda: True)
         except OperationalError:
             raise
         except Exception as error:  # one bad fact must stop neither picking nor money
             log.exception("envelope %s.%s of %s failed", row.device, row.seq, row.document)
             self._set_aside(row, str(error), now_ms)
 
-    def _step(self, now_ms: int, rows: Sequence[Row[Any]]) -> None:
+    def _step(self, now_ms: int, rows: Sequence[Row[Any]], go_on: Callable[[], bool]) -> int:
         appended = {name: dict(heads) for name, heads in self._store.appended.items()}
         with self._store.transaction() as conn:
             try:
                 with conn.begin_nested():
                     b = self._batch(conn, now_ms)
-                    for row in rows:
+                    done = 0
+                    for done, row in enumerate(rows, 1):  # noqa: B007 - it is returned
                         self._take(b, row)
+                        if not go_on():
+                            break
                     self._finish(b)
+                    return done
             except Exception:
                 self._store.appended = appended
                 raise

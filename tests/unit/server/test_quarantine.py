@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from sync_core.hub import Refused
 class Idle:
     """An authority with nothing to do."""
 
-    def run_batch(self, now_ms: int, *, envelopes_max: int) -> bool:
+    def run_batch(self, now_ms: int, *, go_on: Callable[[], bool]) -> bool:
         return False
 
 

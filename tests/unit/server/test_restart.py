@@ -77,6 +77,44 @@ def test_verdicts_and_postings_are_unique_even_when_the_facts_are_forgotten(day:
     assert everything(day) == before
 
 
+def test_a_batch_that_is_told_to_end_decides_the_same_one_envelope_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = 0
+
+    def one_by_one(authority: Authority, now_ms: int) -> None:
+        nonlocal steps
+        while authority.run_batch(now_ms, go_on=lambda: False):
+            steps += 1
+
+    def backlog(day: Day) -> None:
+        day.enrol("warehouse", "wu")
+        phone = day.enrol("picker", "ann")
+        day.orders(f"A1|{CODE}|3", f"A2|{CODE}|2")
+        day.do(c.RoutesAssign())
+        phone.sync(phone.route("T1001-1"))
+        phone.offline = True
+        for task in ("T1001-1", "T1001-2", "T1001-3", "T1002-1", "T1002-2"):
+            phone.buy(task, 6000)
+        phone.offline = False
+        phone.deliver()
+
+    reference, day = open_day(tmp_path / "a"), open_day(tmp_path / "b")
+    backlog(reference)
+    monkeypatch.setattr(Authority, "run_all", one_by_one)
+    backlog(day)
+    assert steps >= 5
+    after, before = everything(day), everything(reference)
+    # What was said is cut into envelopes otherwise, and the states hold the seals of receivers, which are random.
+    for told in (after, before):
+        told.pop("envelope"), told.pop("state")
+    assert after == before
+    with day.store.reading() as conn:
+        assert list(conn.execute(select(st.piece.c.outcome)).scalars()) == ["keeps"] * 5
+    day.store.close()
+    reference.store.close()
+
+
 @pytest.mark.parametrize("at", range(1, 12))
 def test_a_crash_while_a_batch_is_written_leaves_it_whole_or_undone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from bench.engine import chain, signer
 from bench.sample import scan
 from server import schema as s
 from server.store import Store, open_store
-from server.writer import STEP_ENVELOPES, STEP_SECONDS, Writer, next_step
+from server.writer import Writer
 from sync_core.gate import Run
 from sync_core.hub import LogRow, Submission
 
@@ -29,7 +30,7 @@ class Counting:
         self._store = store
         self.seen: list[int] = []
 
-    def run_batch(self, now_ms: int, *, envelopes_max: int) -> bool:
+    def run_batch(self, now_ms: int, *, go_on: Callable[[], bool]) -> bool:
         self.seen.append(sum(head.seq for head in self._store.heads(DOCUMENT).values()))
         return False
 
@@ -80,13 +81,35 @@ async def test_a_backlog_is_committed_before_the_authority_looks_at_it(store: St
     assert authority.seen[0] == 30
 
 
-def test_steps_grow_while_they_are_quick_and_shrink_when_they_hold_the_hub_up() -> None:
-    low, high = STEP_ENVELOPES
-    assert next_step(low, 0.0) == 2 * low
-    assert next_step(high, 0.0) == high
-    assert next_step(100, STEP_SECONDS) == 100
-    assert next_step(100, STEP_SECONDS * 1.1) == 50
-    assert next_step(low, 10.0) == low
+class Tireless:
+    """An authority that always has more to read."""
+
+    def __init__(self) -> None:
+        self.read = 0
+        self.began = threading.Event()
+
+    def run_batch(self, now_ms: int, *, go_on: Callable[[], bool]) -> bool:
+        self.read += 1
+        while go_on():
+            self.read += 1
+            self.began.set()
+            time.sleep(0)
+        return False
+
+
+async def test_the_authority_goes_on_until_a_device_waits(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server.writer.STEP_SECONDS", (0.0, 3600.0))
+    authority = Tireless()
+    writer = Writer(store, authority, now_ms=lambda: 1, on_commit=lambda document, heads: None)
+    writer.start(asyncio.get_running_loop())
+    writer.nudge()
+    assert await asyncio.to_thread(authority.began.wait, 30)
+    async with asyncio.timeout(30):
+        assert (await writer.submit(submissions(1)[0])).heads == {DEVICE: 1}
+    assert authority.read > 1
+    # The next step would be endless, too.
+    monkeypatch.setattr("server.writer.STEP_SECONDS", (0.0, 0.0))
+    await asyncio.to_thread(writer.stop)
 
 
 async def test_a_socket_that_ends_while_its_envelope_commits_stops_nobody(store: Store) -> None:
@@ -105,7 +128,7 @@ class Heard:
     def __init__(self) -> None:
         self.turn = threading.Event()
 
-    def run_batch(self, now_ms: int, *, envelopes_max: int) -> bool:
+    def run_batch(self, now_ms: int, *, go_on: Callable[[], bool]) -> bool:
         self.turn.set()
         return False
 
@@ -181,7 +204,7 @@ class Failing(Counting):
         self.failures: list[str] = []
         self.writer: Writer | None = None
 
-    def run_batch(self, now_ms: int, *, envelopes_max: int) -> bool:
+    def run_batch(self, now_ms: int, *, go_on: Callable[[], bool]) -> bool:
         assert self.writer is not None
         self.failures.append(self.writer.failure)
         self.rounds.release()
