@@ -14,6 +14,9 @@ import zxingcpp
 from PIL import Image
 from typing_extensions import Buffer
 
+_INK = [255] + [0] * 255
+"""White where a picture is black: where the paper takes ink."""
+
 
 @dataclass(slots=True, kw_only=True)
 class Page:
@@ -26,7 +29,7 @@ class Page:
 
     def burn(self, picture: Image.Image, x: int, y: int) -> None:
         """Add ink; what lies beyond the paper is lost, as on paper."""
-        self.image.paste(0, (x, y), picture.point(lambda value: 0 if value else 255))
+        self.image.paste(0, (x, y), picture.point(_INK))
 
     def add_text(self, text: str) -> None:
         """List a text once, though bold is struck twice."""
@@ -64,8 +67,8 @@ def read_codes(picture: Path | Image.Image) -> list[tuple[str, str]]:
     grey = Image.new("L", (image.width + 40, image.height + 40), 255)
     grey.paste(image.convert("L"), (20, 20))
     formats = zxingcpp.BarcodeFormats([zxingcpp.BarcodeFormat.Code128, zxingcpp.BarcodeFormat.QRCode])
-    # No label of ours lies on its side; looking for that doubles the time.
-    found = zxingcpp.read_barcodes(grey, formats=formats, try_rotate=False)
+    # No label of ours lies on its side, is white on black or larger than its modules need; looking for that doubles the time.
+    found = zxingcpp.read_barcodes(grey, formats=formats, try_rotate=False, try_invert=False, try_downscale=False)
     return [("qr" if result.format == zxingcpp.BarcodeFormat.QRCode else "code128", result.text) for result in found]
 
 
