@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from sync_core.errors import RetryableError
 PHONES = ("phone1", "phone2")
 UNSETTLED = frozenset({"complete_waits", "waiting_for_phone", "carry"})
 """Answers after which a bag is scanned again later: what it waited for may have come."""
+LOOK_SECONDS = 0.1
+"""How often somebody looks whether the server and the devices have come to rest."""
 TWICE = 0.03
 """How often somebody scans a bag that is in already (E9)."""
 
@@ -92,13 +94,10 @@ class Day:
         two.signal(False)
         self._close_behind_their_backs()
         before = self._labels()
-        pickers = [
-            threading.Thread(target=self._guarded, args=(self._walk, key, self._rng.randrange(2**32))) for key in PHONES
-        ]
-        for picker in pickers:
-            picker.start()
-        for picker in pickers:
-            picker.join()
+        pickers = [self._meanwhile(self._walk, key, self._rng.randrange(2**32)) for key in PHONES]
+        door = self._meanwhile(self._first_bags, pickers)
+        for somebody in (*pickers, door):
+            somebody.join()
         self._raise_errors()
         self._wait(
             lambda: self._labels() - before >= self.tally.bought, "labels are missing at the printers", seconds=60
@@ -117,7 +116,8 @@ class Day:
         self._rng.shuffle(codes)
         keep = codes[: len(codes) * 2 // 3]
         for number, (_, record) in enumerate(keep):
-            self._scan_label(record)
+            if record["codes"][0] not in self._scanned:
+                self._scan_label(record)
             if number == len(keep) // 2:
                 self.scene.devices["terminal"].client.kill()
                 self.tally.kills += 1
@@ -129,20 +129,28 @@ class Day:
     def everything_on(self) -> None:
         """Server up, killed once more in the rush, up again; the door goes on while everybody delivers; all outboxes empty in the end."""
         self.scene.hands["phone1"].signal(True)
-        self.scene.restart_server()
+        door = self._meanwhile(self._scan_labels)
+        self.scene.server.start()
+        self.scene.server.wait()
+        self._try_again()
+        self._wait(lambda: any(self._pulse(key)["link"] == "live" for key in PHONES), "no phone reconnects")
         self.scene.server.kill()
         self.tally.kills += 1
         self.scene.restart_server()
-        for hand in self.scene.hands.values():
-            # Nobody waits half a minute for the next attempt of his device.
-            hand.signal(True)
-        self._scan_labels()
+        self._try_again()
+        door.join()
+        self._raise_errors()
         self._drain()
         self._ask_the_impossible()
         self._decide()
         self._scan_labels()
         self._ship_printed(server_down=False)
         self._drain()
+
+    def _try_again(self) -> None:
+        """Nobody waits half a minute for the next attempt of his device."""
+        for hand in self.scene.hands.values():
+            hand.signal(True)
 
     def second_round(self) -> None:
         """Re-quoted and changed tasks come back and are bought with the signal on; the rest is packed."""
@@ -313,6 +321,14 @@ class Day:
             if outcome is None or outcome in UNSETTLED or self._rng.random() < TWICE:
                 self._scan_label(record)
 
+    def _first_bags(self, pickers: Sequence[threading.Thread]) -> None:
+        """While the pickers walk, every other bag is carried in: the server hears of it before it hears of its purchase."""
+        while any(picker.is_alive() for picker in pickers):
+            for record in [r for key in PHONES for r in self._printed(key, "label")[::2]]:
+                if record["codes"][0] not in self._scanned:
+                    self._scan_label(record)
+            time.sleep(LOOK_SECONDS)
+
     def _scan_label(self, record: dict[str, Any]) -> None:
         """Scan what a printer printed: the QR where there is one, as a scanner does."""
         code = record["codes"][0]
@@ -349,7 +365,7 @@ class Day:
     def _drain(self, keys: Iterable[str] = ("phone1", "phone2", "terminal")) -> None:
         """Wait until nothing waits on these devices and the server has decided about all of it."""
         self._wait(lambda: all(self._is_idle(key) for key in keys), "a device does not get rid of its work", seconds=60)
-        self._wait(self._server_rests, "the server does not come to rest", seconds=60, every=0.25)
+        self._wait(self._server_rests, "the server does not come to rest", seconds=60, every=LOOK_SECONDS)
         # Verdicts travel back: two quiet looks in a row.
         seen = None
         until = time.monotonic() + 30
@@ -358,7 +374,7 @@ class Day:
             if now == seen:
                 return
             seen = now
-            time.sleep(0.25)
+            time.sleep(LOOK_SECONDS)
 
     def _wait(self, ready: Callable[[], Any], otherwise: str, *, seconds: float = 30, every: float = 0.05) -> Any:
         until = time.monotonic() + seconds
@@ -407,6 +423,12 @@ class Day:
     def _labels(self) -> int:
         lines = [self.scene.printer_folder(key, "label") / "labels.jsonl" for key in PHONES]
         return sum(file.read_bytes().count(b"\n") for file in lines if file.exists())
+
+    def _meanwhile(self, run: Callable[..., None], *args: Any) -> threading.Thread:
+        """Somebody does this while the day goes on; whoever joins the thread calls `_raise_errors` then."""
+        somebody = threading.Thread(target=self._guarded, args=(run, *args))
+        somebody.start()
+        return somebody
 
     def _guarded(self, run: Callable[..., None], *args: Any) -> None:
         try:

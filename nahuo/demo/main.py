@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -43,16 +44,16 @@ def _headless(chosen: argparse.Namespace) -> int:
     def tell(words: str) -> None:
         print(f"{time.monotonic() - started:6.1f} s  {words}", flush=True)
 
-    with tempfile.TemporaryDirectory(prefix="nahuo-day-") as folder:
+    with tempfile.TemporaryDirectory(prefix="nahuo-day-") as folder, ThreadPoolExecutor(1) as aside:
         root = Path(folder)
-        files = make_orders(root / "orders", orders=chosen.orders, seed=chosen.seed)
+        files = aside.submit(make_orders, root / "orders", orders=chosen.orders, seed=chosen.seed)
         scene = Scene(folder=root / "scene", ports=free_ports())
         day = Day(scene, seed=chosen.seed, tell=tell)
         failure: NahuoError | None = None
         try:
             scene.raise_curtain(tell)
             tell(f"{len(scene.actors)} processes are up")
-            day.play(files)
+            day.play(files.result())
         except NahuoError as error:
             failure = error
         finally:

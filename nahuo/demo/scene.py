@@ -90,24 +90,26 @@ class Scene:
             RetryableError: a process did not start; its last words are in the message.
         """
         fresh = not (self.folder / "scene.json").exists()
+        for device in self.devices.values():
+            for printer in device.printers.values():
+                printer.start()
         if fresh:
             self.folder.mkdir(parents=True, exist_ok=True)
             _nahuo("init", "--data", str(self.folder / "server"), "--admin", ADMIN, "--password", ADMIN_PASSWORD)
         self.server.start()
-        for device in self.devices.values():
-            for printer in device.printers.values():
-                printer.start()
         self.server.wait()
         self._sit_down(fresh)
         if fresh:
             tell("setting up people, stalls, couriers and devices")
-            codes = self._set_up()
+            codes = self._register_devices()
             for key, device in self.devices.items():
                 device.client.arguments = [*device.client.arguments, "--enroll", codes[key]]
         for device in self.devices.values():
             for printer in device.printers.values():
                 printer.wait()
             device.client.start()
+        if fresh:
+            self._set_up()
         for key in self.devices:
             self._pick_up(key)
         if fresh:
@@ -195,7 +197,19 @@ class Scene:
                     raise
                 time.sleep(0.1)
 
-    def _set_up(self) -> dict[str, str]:
+    def _register_devices(self) -> dict[str, str]:
+        """Enter the people, and return {device: its one-time code}."""
+        admin = self.admin
+        for person, (name, pin) in PEOPLE.items():
+            admin.need("/platform/people", id=person, name=name, pin=pin)
+        codes = {}
+        for key, device in self.devices.items():
+            role = "warehouse" if key == "terminal" else "picker"
+            made = admin.need("/platform/devices/codes", role=role, name=key, people=[device.person], warehouse="main")
+            codes[key] = str(made["code"])
+        return codes
+
+    def _set_up(self) -> None:
         admin = self.admin
         admin.need("/platform/merchants", id=MERCHANT, name=MERCHANT_NAME)
         admin.need("/platform/merchants/" + MERCHANT + "/shops", shop=SHOP, courier=COURIER)
@@ -203,8 +217,6 @@ class Scene:
         admin.need("/platform/couriers", courier=COURIER, first="75500000001", last="75500099999", digits="11", prefix="7",
                    three_part_code="571-03 009", bag_place="广州中心")  # fmt: skip
         admin.need("/platform/fees", commission="1.50", courier="3.50", packing="0.50")
-        for person, (name, pin) in PEOPLE.items():
-            admin.need("/platform/people", id=person, name=name, pin=pin)
         admin.need(
             "/platform/users", name=MERCHANT, password=MERCHANT_PASSWORD, role="merchant_owner", organisation=MERCHANT
         )
@@ -215,12 +227,6 @@ class Scene:
         self.merchant.need(
             "/merchant/settings", shop=SHOP, drop_ship="1", courier=COURIER, tolerance="0", default_answer="re_enter"
         )
-        codes = {}
-        for key, device in self.devices.items():
-            role = "warehouse" if key == "terminal" else "picker"
-            made = admin.need("/platform/devices/codes", role=role, name=key, people=[device.person], warehouse="main")
-            codes[key] = str(made["code"])
-        return codes
 
     def _finish_set_up(self) -> None:
         numbers = {row["name"]: int(row["number"]) for row in self.admin.see("/api/devices")["devices"]}
