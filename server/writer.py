@@ -5,8 +5,8 @@ to the event loop only after the commit that made it true. When a commit fails (
 counts: the senders are told to come back, and what is on the devices stays there.
 
 Acknowledgements come before decisions: while envelopes keep arriving the authority waits for a pause between them, half a second at most,
-and has a quarter of the time after that; its steps are kept so short that a device which speaks meanwhile waits for some tens of
-milliseconds only.
+and has a quarter of the time after that; its steps are kept so short that a device which speaks meanwhile waits for a tenth of a second
+at most.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ LAG_SECONDS = 0.005
 RUSH_SHARE = 3
 """While there is no pause the hub has so many times as long as the authority's step before took, so that a herd is acknowledged before
 its purchases are judged; in a pause the authority works until it has caught up."""
-STEP_SECONDS = (0.01, 0.1)
+STEP_SECONDS = (0.01, 0.05)
 """How long one step of the authority reads: while a device waits for an acknowledgement, and while nobody does. Writing down what was
 decided takes about as long again. Each step costs a commit, so long ones catch up in a fraction of the time."""
 
