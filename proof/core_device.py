@@ -73,6 +73,10 @@ class NoLink:
         """Offline."""
         return LinkState(status="offline", since_ms=None, last_ack_ms=None)
 
+    def heard(self, document: str) -> tuple[int, int] | None:  # noqa: ARG002
+        """Nothing was ever heard."""
+        return None
+
     def notify(self) -> None:
         """Nobody is woken."""
 

@@ -123,6 +123,10 @@ class Link:
             self._socket.transport.abort()
         self.notify()
 
+    def heard(self, document: str) -> tuple[int, int] | None:
+        """Return from when to when this connection's hub had told all that it has of a document, by the monotonic clock; None before."""
+        return None if self._talk is None else self._talk.heard(document)
+
     def notify(self) -> None:
         """Something new is in the replica, or it is worth trying now."""
         self._wake.set()

@@ -191,6 +191,7 @@ class Replica(ReplicaAtHub):
             self.set_setting("former_numbers", [*self.setting("former_numbers", []), old])
             self.set_setting("piece_serial", 0)
             self.set_setting(NEW_KEY, None)
+            self._admissions.clear()
             self._write_install_token()
             self._twin_is_old = True
             renamed: dict[str, str] = {}

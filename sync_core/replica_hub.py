@@ -329,13 +329,6 @@ class ReplicaAtHub(ReplicaStore):
         )
         return [row[0] for row in rows]
 
-    def delivered_ms(self, document: str) -> int | None:
-        """Return when the hub acknowledged the last of what we wrote in a document; None while it has not, or if we wrote nothing."""
-        row = self.conn.execute(
-            "SELECT acked_ms FROM writer WHERE document = ? AND device = ? AND acked >= seq", (document, self.number)
-        ).fetchone()
-        return None if row is None or row[0] is None else int(row[0])
-
     def _has_saved(self) -> bool:
         return self.conn.execute("SELECT 1 FROM saved LIMIT 1").fetchone() is not None
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -246,23 +247,33 @@ class ReplicaStore:
         folded = dict(self.conn.execute("SELECT device, folded FROM writer WHERE document = ?", (document,)))
         return all(folded.get(int(writer), 0) >= seq for writer, seq in state.get("opening", {}).items())
 
-    def tells_all(self, document: str, *, of: str, number: int) -> bool:
-        """True when a document tells all that `number` said in its predecessor `of`: what came there after its close was carried on.
+    def tells_all(self, document: str, *, of: str, numbers: Collection[int]) -> bool:
+        """True when a document's rows tell all that these numbers said in its predecessor `of`: what came there after its close was
+        carried on and folded.
 
         What the close had read is in the opening, or ended. Before the close is here nobody knows what came after it.
         """
         closes = [fact for fact in self.facts_about(of, "document") if fact.kind == DOCUMENT_CLOSED]
-        closed = [fact.basis.get(number, 0) for fact in closes if is_server(fact.writer)]
+        closed = [fact.basis for fact in closes if is_server(fact.writer)]
         if not closed:
             return False
+        return all(
+            self._tells(document, of=of, number=number, after=min(basis.get(number, 0) for basis in closed))
+            for number in numbers
+        )
+
+    def _tells(self, document: str, *, of: str, number: int, after: int) -> bool:
         subjects = self.conn.execute(
             "SELECT DISTINCT f.subject FROM fact f JOIN envelope e USING (n) WHERE e.document = ? AND e.device = ? AND e.seq > ?",
-            (of, number, min(closed)),
+            (of, number, after),
         ).fetchall()
         for (subject,) in subjects:
-            late = [f for f in self.facts_about(of, subject) if f.writer == number and f.seq > min(closed)]
+            late = [f for f in self.facts_about(of, subject) if f.writer == number and f.seq > after]
             told = {(fact.id, fact.kind) for fact in self.facts_about(document, subject)}
             if any((fact.id, fact.kind) not in told and judge(self._trade, fact) is None for fact in late):
+                return False
+            waits = "SELECT 1 FROM unfolded WHERE document = ? AND subject = ?"
+            if self.conn.execute(waits, (document, subject)).fetchone() is not None:
                 return False
         return True
 
@@ -403,7 +414,18 @@ class ReplicaStore:
                 envelope = decode_payload(stored[gate.HEADER_BYTES :])
                 admission = admission_of(envelope.device, {})
                 facts.append(place_one(envelope, index, document=document, basis={}, admission=admission))
-            admissions = self._admissions[document] = read_admissions(facts)
+            admissions = self._admissions[document] = self._foresee(read_admissions(facts))
+        return admissions
+
+    def _foresee(self, admissions: dict[int, Admission]) -> dict[int, Admission]:
+        """Let our number speak where the one before it may, as the server says in each such document when it allots it: that word may come
+        hours after the number, and until then our own rows must not pass over what we do.
+        """
+        numbers: list[int] = [*self.setting("former_numbers", []), self.setting("number")]
+        for last, number in pairwise(numbers):
+            if last in admissions and number not in admissions:
+                before = admissions[last]
+                admissions[number] = Admission(role=before.role, continues=before.continues | {last})
         return admissions
 
     def _head(self, document: str, device: int) -> tuple[Head, Mapping[int, int]]:

@@ -84,6 +84,8 @@ class _Channel:
     """Device: the ends of updates that were applied, to be told together: each telling is a commit on the device."""
     blocked: bool = False
     """Device: the hub refused our work here; nothing more is offered on this connection, a person must look."""
+    whole_ms: int | None = None
+    """Device: when the hub's answer to our step 1 ended."""
     unsettled: deque[Mapping[str, Any] | None] = field(default_factory=deque)
     """Updates not answered yet, in their order: None is with the shell, which settles it; else why this one is refused."""
 
@@ -137,6 +139,11 @@ class Session:
     def under_way(self) -> bool:
         """Device: True while the hub has not answered all that was sent."""
         return any(channel.in_flight for channel in self._channels.values())
+
+    def heard(self, document: str) -> tuple[int, int] | None:
+        """Device: from when to when the hub had told all that it has of a document: it answered in full, was heard last. None before."""
+        channel = self._channels.get(document)
+        return None if channel is None or channel.whole_ms is None else (channel.whole_ms, self._heard_ms)
 
     def known_documents(self) -> list[str]:
         """Return the documents asked for on this connection, granted or not."""
@@ -426,6 +433,8 @@ class Session:
                 return []
             detail = "a reader sent an update"
             return [Violation(document=document, code="wire.readonly", detail=detail, frame=data, fatal=False)]
+        if answer and self._side is Side.DEVICE and channel.whole_ms is None:
+            channel.whole_ms = self._heard_ms
         for run in runs:
             if (
                 run.device not in channel.proven

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from clients.runtime.contact import Contact
+from clients.runtime.patience import Patience
 from clients.runtime.ports import Clock, Link, LinkState, Printers, PrintState, ServerDoor, Unsealer
 from clients.runtime.repair import DAMAGE
 from clients.runtime.sign_in import SignedIn, SignIn
@@ -43,7 +44,7 @@ CLOCK_OFF_MS_MAX: Final = 2 * 60_000
 """A clock that is wrong by more is shown in the bar; it refuses nothing (REL-R9)."""
 
 TOLD_MS_MAX: Final = 10 * 60_000
-"""What the hub has acknowledged is in the successor a second later, unless it waits for a supervisor."""
+"""What the hub has acknowledged is in the successor a second later, unless it waits for a supervisor: so long it must have been heard."""
 
 LOOK_PAUSE_S: Final = 0.1
 LOOK_AGAIN_S: Final = 5.0
@@ -110,6 +111,7 @@ class Node:
         """What saves, in the same transaction, what a person must still see of a document before it leaves."""
         self.background: list[Callable[[], Coroutine[Any, Any, None]]] = []
         """What runs beside link and printers until the node stops."""
+        self._patience = Patience()
         self._disk_full = False
         self._woken = asyncio.Event()
         replica.listeners.append(lambda _document: self.changed())
@@ -182,17 +184,19 @@ class Node:
     def _is_left(self, older: str, newer: str) -> bool:
         """True when this device works in `newer` already, or what it said in `older` is told there.
 
-        What waits for a supervisor is not told until he lets it count: so long nobody keeps today's orders from the wall, and a live link
-        that brought nothing for ten minutes after the last acknowledgement ends the wait.
+        What waits for a supervisor is not told until he lets it count: so long nobody keeps today's orders from the wall, and a server
+        that was heard for ten minutes after its last acknowledgement and told nothing ends the wait.
         """
-        number = self.replica.number or 0
-        said = {document: self.replica.state_vector(document).get(number, 0) for document in (older, newer)}
-        if said[newer] or not said[older] or self.replica.tells_all(newer, of=older, number=number):
+        own = {number for number in self.own_numbers() if number is not None}
+        said = {number: seq for number, seq in self.replica.state_vector(older).items() if number in own}
+        if not said or own & self.replica.state_vector(newer).keys():
             return True
-        delivered_ms = self.replica.delivered_ms(older)
-        if delivered_ms is None or not self._is_live(self.link.state()):
+        if self.replica.tells_all(newer, of=older, numbers=own):
+            return True
+        if older in self.replica.owing():
             return False
-        return abs(self.clock.wall_ms() - delivered_ms) > TOLD_MS_MAX
+        waited_ms = self._patience.waited_ms(older, newer, said=said, heard=self.link.heard(newer))
+        return waited_ms > TOLD_MS_MAX
 
     def wanted_documents(self) -> list[str]:
         """Return the names of all documents the device syncs now: its own first, those its scope names, those it still owes work of.
@@ -243,6 +247,7 @@ class Node:
                 for look in self.before_forgetting:
                     look(conn, document)
                 self.replica.forget(document)
+            self._patience.forget(document)
         if leaving:
             self.replica.give_back_space()
         return leaving

@@ -60,6 +60,12 @@ class Link(Protocol):
         """Return what the state bar shows."""
         ...
 
+    def heard(self, document: str) -> tuple[int, int] | None:
+        """Return from when to when the server had told all that it has of a document, on the connection that is up: (ms, ms) of a clock
+        that nobody sets, comparable with each other only. None without a connection, and before the server has told it all.
+        """
+        ...
+
     def notify(self) -> None:
         """Say that the replica holds something new to send."""
         ...

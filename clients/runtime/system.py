@@ -175,6 +175,10 @@ class HubLink:
             clock_ahead_ms=status.clock_ahead_ms, revoked=status.revoked,
         )  # fmt: skip
 
+    def heard(self, document: str) -> tuple[int, int] | None:
+        """Return the span of this connection in which the server had told all of a document."""
+        return self._link.heard(document)
+
     def notify(self) -> None:
         """Wake the link."""
         if self._replica.number is not None:

@@ -113,8 +113,8 @@ class DeviceLink:
         self._life = self.server.lives
         served.append(self.server.connect(self._device.node.number, connection))
         self._wire = connection
-        self._device.link.connected = True
-        self._talk = Session(Side.DEVICE, now_ms=self.world.now_ms)
+        self._talk = self._device.link.talk = Session(Side.DEVICE, now_ms=self.world.now_ms)
+        self._device.link.works = connection.down.works
         self._denied.clear()
         self._claimed.clear()
         self.world.note(f"{self.name} connected")
@@ -203,7 +203,7 @@ class DeviceLink:
 
     def _forget_connection(self) -> None:
         self._inbox.clear()
-        self._device.link.connected = False
+        self._device.link.talk = None
         self._wire = None
         self._talk = None
         self._epoch = object()

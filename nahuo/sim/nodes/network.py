@@ -78,6 +78,10 @@ class Pipe:
         self._world.note(sha256(frame).digest())
         self._deliver(frame)
 
+    def works(self) -> bool:
+        """True while what is sent this way arrives."""
+        return not (self.deaf or self._wire.closed or self._wire.half_open or self._wire.stalled)
+
     def drop(self) -> None:
         """Lose what is on the way."""
         self._on_the_way.clear()

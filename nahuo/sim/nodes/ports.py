@@ -10,6 +10,7 @@ from nahuo.sim.world import World
 from server.receivers import open_receiver
 from sync_core.errors import RetryableError
 from sync_core.facts import Json
+from sync_core.session import Session
 
 
 class Desk(Protocol):
@@ -72,15 +73,23 @@ class SimClock:
 class SimLink:
     """The link port: the signal switch, and a bell for the device."""
 
-    def __init__(self, ring: Callable[[], None]) -> None:
+    def __init__(self, world: World, ring: Callable[[], None]) -> None:
+        self._world = world
         self._ring = ring
         self.enabled = True
-        self.connected = False
-        """The device believes that it is connected; of a line that fell silent it hears a minute later."""
+        self.works: Callable[[], bool] = lambda: False
+        """True while what the hub sends arrives."""
+        self.talk: Session | None = None
+        """While the device believes that it is connected; of a line that fell silent it hears a minute later."""
 
     def state(self) -> LinkState:
         """Return what the state bar shows."""
-        return LinkState(status="live" if self.connected else "offline", since_ms=None, last_ack_ms=None)
+        return LinkState(status="live" if self.talk is not None else "offline", since_ms=None, last_ack_ms=None)
+
+    def heard(self, document: str) -> tuple[int, int] | None:
+        """Return the span of this connection in which the hub had told all of a document: until now while the line works, as hubs ping."""
+        found = None if self.talk is None else self.talk.heard(document)
+        return (found[0], self._world.now_ms) if found is not None and self.works() else found
 
     def notify(self) -> None:
         """Say that the replica holds something new to send."""

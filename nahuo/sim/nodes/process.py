@@ -93,7 +93,7 @@ class DeviceProcess:
         """Open the file and put the node on it; a power cut may come while it does."""
         self.replica = SimReplica.open_on(self.disk, self.folder / DATABASE, self.trade)
         self.key = DeviceKey(self.folder, self.replica)
-        self.link = SimLink(self._ring)
+        self.link = SimLink(self.world, self._ring)
         self.printers = SimPrinters(self.world, self.replica, self.name, self.papers, self.elsewhere, self.ring_printer)
         self.node = Node(
             folder=self.folder,

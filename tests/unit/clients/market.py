@@ -73,9 +73,14 @@ class NoLink:
     def __init__(self) -> None:
         self.enabled = True
         self.notified = 0
+        self.heard_ms: tuple[int, int] | None = None
+        """What a test lets the server be heard."""
 
     def state(self) -> LinkState:
         return LinkState(status="offline", since_ms=NOW_MS, last_ack_ms=None)
+
+    def heard(self, document: str) -> tuple[int, int] | None:
+        return self.heard_ms
 
     def notify(self) -> None:
         self.notified += 1

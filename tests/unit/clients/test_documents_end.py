@@ -9,6 +9,7 @@ import pytest
 
 from clients.field import actions
 from clients.field.actions import Tap
+from clients.runtime.enrol import renumber
 from clients.runtime.ports import LinkState
 from clients.warehouse import scans
 from sync_core.errors import RefusedError
@@ -18,6 +19,7 @@ from trade import kinds
 from trade.piece_code import mint_piece_code
 
 NEXT = "warehouse/main/2"
+MINUTE_MS = 60_000
 
 
 @pytest.fixture
@@ -112,17 +114,61 @@ def test_whoever_has_worked_in_the_next_document_stays_there(wall: Bench) -> Non
     assert wall.node.documents("warehouse") == [NEXT]
 
 
-def test_work_that_waits_for_a_supervisor_keeps_nobody_from_todays_orders(
-    wall: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def hear_late_work(wall: Bench) -> PlacedFact:
+    """The day ended here, and the hub has what was scanned after it, but does not tell it yet."""
     wall.say(WALL, closed(NEXT))
-    scan_late(wall)
+    late = scan_late(wall)
     end_the_day(wall)
-    wall.replica.acknowledged(WALL, wall.replica.state_vector(WALL), whole=True, at_ms=wall.clock.wall_ms())
-    wall.clock.advance(11 * 60_000)
+    acknowledge_all(wall, WALL)
+    return late
+
+
+def test_work_that_waits_for_a_supervisor_keeps_nobody_from_todays_orders(wall: Bench) -> None:
+    hear_late_work(wall)
+    wall.clock.advance(11 * MINUTE_MS)
     # Without a link nothing can have come.
     assert wall.node.documents("warehouse") == [WALL]
+    for since_ms, until_ms in ((0, 2), (3, 8), (20, 26)):
+        assert wall.node.documents("warehouse") == [WALL]
+        wall.link.heard_ms = (since_ms * MINUTE_MS, since_ms * MINUTE_MS)
+        assert wall.node.documents("warehouse") == [WALL]
+        wall.link.heard_ms = (since_ms * MINUTE_MS, until_ms * MINUTE_MS)
+    assert wall.node.documents("warehouse") == [NEXT]
+
+
+def test_e18_a_link_that_comes_back_after_an_hour_and_a_clock_that_jumps_move_a_terminal_no_further_than_what_it_heard(
+    wall: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = hear_late_work(wall)
+    assert wall.node.documents("warehouse") == [WALL]
+    wall.clock.advance(60 * MINUTE_MS)
     monkeypatch.setattr(wall.link, "state", lambda: LinkState(status="live", since_ms=None, last_ack_ms=None))
+    assert wall.node.documents("warehouse") == [WALL]
+    wall.link.heard_ms = (60 * MINUTE_MS, 61 * MINUTE_MS)
+    assert wall.node.documents("warehouse") == [WALL]
+    wall.say(NEXT, carry(late))
+    assert wall.node.documents("warehouse") == [NEXT]
+
+
+def test_rel_i3_what_the_next_document_tells_counts_when_it_is_folded(wall: Bench) -> None:
+    late = hear_late_work(wall)
+    wall.replica.fold_at_once_max = 0
+    wall.say(NEXT, carry(late))
+    assert wall.node.documents("warehouse") == [WALL]
+    wall.replica.fold_at_once_max = 200
+    assert not wall.replica.fold_some()
+    assert wall.node.documents("warehouse") == [NEXT]
+
+
+async def test_rel_i3_a_terminal_that_changes_its_key_waits_for_what_its_old_number_did(wall: Bench) -> None:
+    late = hear_late_work(wall)
+    wall.replica.ask_for_key()
+    await renumber(wall.replica, wall.key, wall.door)
+    fresh = wall.node.number
+    assert fresh != TERMINAL
+    wall.say(f"device/{fresh}/1", successor(0), scope([NEXT], "warehouse").about(f"device:{fresh}"))
+    assert wall.node.documents("warehouse") == [WALL]
+    wall.say(NEXT, carry(late))
     assert wall.node.documents("warehouse") == [NEXT]
 
 

@@ -82,8 +82,8 @@ async def test_a_death_between_the_new_number_and_the_twin_of_it_is_no_damage(fi
     again.close()
 
 
-async def take_new_key(bench: Bench, *documents: str) -> None:
-    """All that was said is acknowledged, and the device is somebody else by number."""
+async def take_new_key(bench: Bench, *documents: str, admitted: bool = True) -> None:
+    """All that was said is acknowledged, and the device is somebody else by number; `admitted`: the documents tell of it."""
     old = bench.replica.number
     assert old is not None
     for document in documents:
@@ -91,13 +91,33 @@ async def take_new_key(bench: Bench, *documents: str) -> None:
     bench.replica.ask_for_key()
     await renumber(bench.replica, bench.key, bench.door)
     role = "picker" if ROUTE in documents else "warehouse"
-    for document in documents:
+    for document in documents if admitted else ():
         body: dict[str, Json] = {"device": FRESH, "role": role, "continues": [old]}
         bench.say(document, Fact(kind=DOCUMENT_WRITER, subjects=("document",), body=body))
     own = f"device/{FRESH}/1"
     opened = Fact(kind="document.opened", subjects=("document",), body={"writers": {}})
     client = "field" if role == "picker" else "warehouse"
     bench.say(own, opened, scope(list(documents), client).about(f"device:{FRESH}"))
+
+
+async def test_rel_i3_what_is_done_before_the_server_let_the_new_number_speak_counts_here_at_once(field: Bench) -> None:
+    """The number is here, and the connection broke before the route told of it: a second tap must not buy again."""
+    await take_new_key(field, ROUTE, TRIP, admitted=False)
+    bought = await field.post("/buy", tasks="T1-1")
+    assert bought["facts"] == [f"{FRESH}.1.0"]
+    assert state_of(field, "T1-1")["status"] == "bought"
+    again = await field.post("/buy", tasks="T1-1")
+    assert (again["status"], again["code"]) == (409, "task.bought")
+    before = state_of(field, "T1-1")
+    body: dict[str, Json] = {"device": FRESH, "role": "picker", "continues": [DEVICE]}
+    field.say(ROUTE, Fact(kind=DOCUMENT_WRITER, subjects=("document",), body=body))
+    assert state_of(field, "T1-1") == before
+    # In a document where the number before it had no say, it has none.
+    market = "market/国大/1"
+    field.say(market, Fact(kind="document.opened", subjects=("document",), body={"writers": {"102": "picker"}}))
+    fact = kinds.LabelReprinted(copy_no=2).about("piece:000070000015")
+    field.node.act(market, [fact])
+    assert [placed.role for placed in field.replica.facts_about(market, "piece:000070000015")] == [""]
 
 
 async def test_r46_a_purchase_and_an_answer_of_the_old_number_can_be_taken_back(field: Bench) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,23 @@ def test_what_the_hub_got_from_us_does_not_come_back(pair: Pair) -> None:
     pair.settle()
     assert pair.log.read_vector(DOCUMENT)[700] == 1
     assert pair.hub.updates_sent == before
+
+
+def test_a_device_has_heard_all_of_a_document_when_the_hub_has_answered_in_full(pair: Pair) -> None:
+    pair.connect()
+    pair.hub.receive(pair.device.take_frames()[0], now_ms=1)
+    pair.hub.grant(DOCUMENT, scope=session.READ_WRITE, local={0: 1}, now_ms=1)
+    for frame in pair.hub.take_frames():
+        pair.device.receive(frame, now_ms=5)
+    assert pair.device.heard(DOCUMENT) is None
+    answer = wire.Update(address=DOCUMENT, update=encode_update([chain(0, DOCUMENT, [[opened(700)]])]), answer=False)
+    pair.device.receive(wire.encode_frame(answer), now_ms=7)
+    assert pair.device.heard(DOCUMENT) is None
+    pair.device.receive(wire.encode_frame(replace(answer, answer=True)), now_ms=9)
+    assert pair.device.heard(DOCUMENT) == (9, 9)
+    pair.device.receive(wire.PING, now_ms=30)
+    assert pair.device.heard(DOCUMENT) == (9, 30)
+    assert pair.device.heard("jar/other") is None
 
 
 def test_no_status_before_the_commit(pair: Pair) -> None:
