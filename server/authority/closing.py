@@ -308,8 +308,9 @@ def _say_freed(b: Batch, piece: Row[Any], order: Row[Any]) -> None:
     if task is None or piece.bought_fact is None:
         return
     verdict = kinds.PurchaseVerdict(
-        fact=piece.bought_fact, outcome="closed_unseen", owner=order.merchant, charged_fen=piece.charged_fen
-    )
+        fact=piece.bought_fact, outcome="closed_unseen", owner=order.merchant, charged_fen=piece.charged_fen,
+        excess_fen=piece.excess_fen,
+    )  # fmt: skip
     if b.once(task.document or "", piece.bought_fact, CLOSED_AFTER, verdict.model_dump(mode="json")):
         warehouse = warehouse_document(order.warehouse) if order.warehouse else None
         b.say_to([task.document, warehouse], verdict.about(f"task:{task.id}", f"piece:{piece.code}"))

@@ -164,6 +164,8 @@ class DeviceProcess:
     def put_back(self, copy: Path, *, token_stays: bool) -> None:
         """The files are those of an older copy from now on."""
         self.stop()
+        if token_stays:
+            self.server.put_back.add(self.numbers[-1])
         put_back(copy, self.folder, DATABASE, token_stays=token_stays)
         self.may_be_behind = self.rewound = True
         self.done.clear()

@@ -82,6 +82,8 @@ class ServerNode:
         self.trade = MARKET_DAY
         """What the program knows; an older version knows less."""
         self.hostile: set[int] = set()
+        self.put_back: set[int] = set()
+        """Numbers of devices whose files were put back from an older copy: what one says before it knows is a second history (REL-R6)."""
         """Numbers of devices whose owner means no good: they are refused, and nobody is surprised."""
         self.lives = 0
         """Counts restores: what was acknowledged before one is known to devices only."""
@@ -478,6 +480,8 @@ class ServerNode:
                 self._world.sometimes(f"refused_{refusal['code']}")
                 if served.device in self.hostile:
                     self._world.sometimes("forgery_refused")
+                elif refusal["code"] == "gate.fork" and served.device in self.put_back:
+                    self._world.sometimes("old_copy_spoke_before_it_knew")
                 elif refusal["code"] != "gate.gap":
                     self.failures.append(f"the hub refused an honest device: {refusal}")
             if not outcome.fresh:

@@ -345,10 +345,10 @@ def test_a_restored_server_gives_no_attempt_the_name_of_one_that_the_lost_server
     assert names == ["T1001-1.2", "T1001-1.101"]
 
 
-@pytest.mark.parametrize("slip", [False, True])
+@pytest.mark.parametrize(("slip", "paid_fen"), [(False, 6000), (False, 6900), (True, 6000)])
 @pytest.mark.parametrize("order", ["server_first", "devices_first", "warehouse_first", "phone_knew_no_close"])
 def test_d9_a_purchase_that_the_lost_server_closed_after_it_is_booked_as_it_was(
-    tmp_path: Path, order: str, slip: bool
+    tmp_path: Path, order: str, slip: bool, paid_fen: int
 ) -> None:
     day = open_day(tmp_path / "a")
     day.enrol("warehouse", "wu")
@@ -360,14 +360,14 @@ def test_d9_a_purchase_that_the_lost_server_closed_after_it_is_booked_as_it_was(
     day.server, day.authority = lost, Authority(lost)
     day.do(c.RoutesAssign())
     route = phone.route("T1001-1")
-    code = phone.buy("T1001-1", 6000)
+    code = phone.buy("T1001-1", paid_fen)
     known = day.store.read_vector(route)[0]
     day.do(c.OrderClose(order="O1001"))
     if slip:
         body = kinds.PieceUndone(fact=day.piece(code).bought_fact)
         phone.say(route, body.about("task:T1001-1", f"piece:{code}"))
         phone.say(route, kinds.RecallSeen().about("task:T1001-1"))
-    money = day.money()
+    money, booked = day.money(), day.piece(code)
     rows = sorted(day.all(s.envelope), key=lambda row: (row.device, row.n))
     if order == "devices_first":
         rows.sort(key=lambda row: (-row.device, row.n))
@@ -388,7 +388,9 @@ def test_d9_a_purchase_that_the_lost_server_closed_after_it_is_booked_as_it_was(
     if slip:
         assert (piece.place, piece.charged_fen) == ("undone", 0)
     else:
-        assert (piece.outcome, piece.owner, piece.charged_fen) == ("closed_unseen", "m1", 6000)
+        assert (piece.outcome, piece.owner, piece.charged_fen) == ("closed_unseen", "m1", booked.charged_fen)
+        # What the platform bore stays its own, also when the piece is sold to another (D12).
+        assert piece.charged_fen + piece.excess_fen == paid_fen
     checks, _ = recount_server(copy, MARKET_DAY)
     assert [fault for check in checks for fault in check.faults] == []
     copy.store.close()
