@@ -43,6 +43,8 @@ class Watch:
         self._node = node
         self._calendar = calendar
         self._offered_ms: dict[str, int] = {}
+        self._has_said: set[tuple[int, str]] = set()
+        """(number, task) of recalls seen that this device has told of: read once each."""
         node.before_forgetting.append(_forget_receipts)
 
     def shown(self, tasks: Iterable[Task]) -> None:
@@ -69,9 +71,9 @@ class Watch:
         for task in tasks:
             if (
                 task.state["recall"] is None
-                or task.state["recall_seen"]
                 or not task.mine
                 or task.purchase() is not None
+                or self._said_seen(task)
             ):
                 continue
             offered_ms = self._offered_ms.get(task.id)
@@ -86,6 +88,18 @@ class Watch:
                     self._node.act(document, facts, person=person.id if person is not None else _SYSTEM)
                 except RefusedError:
                     return
+
+    def _said_seen(self, task: Task) -> bool:
+        """True when this device said so itself, under the number it has: a copy of it, or it under its old number, speaks for no other."""
+        if not task.state["recall_seen"]:
+            return False
+        number = self._node.number
+        if (number, task.id) not in self._has_said:
+            said = self._node.replica.facts_about(task.document, f"task:{task.id}")
+            if not any(fact.kind == kinds.RecallSeen.KIND and fact.writer == number for fact in said):
+                return False
+            self._has_said.add((number, task.id))
+        return True
 
     def _note_receipts(self, tasks: Iterable[Task]) -> None:
         conn = self._node.replica.conn

@@ -154,9 +154,12 @@ def take_closed_back(b: Batch, wanted: Row[Any], order: Row[Any], task: Row[Any]
 
 
 def on_recall_seen(b: Batch, document: str, fact: PlacedFact) -> None:
-    """The phone knows of the recall and had not bought (D9)."""
+    """The phone that has the task knows of the recall and had not bought (D9). A copy's word says nothing about the other's hands."""
     task = b.row(st.task, first_id(fact.subjects, "task"))
-    if task is None or task.document != document:
+    said_by = b.row(s.device, fact.writer)
+    if task is None or task.document != document or said_by is None:
+        return
+    if task.device not in [device.number for device in numbers_since(b, said_by)]:
         return
     b.set(
         st.task,

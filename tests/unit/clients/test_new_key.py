@@ -120,6 +120,19 @@ async def test_rel_i3_what_is_done_before_the_server_let_the_new_number_speak_co
     assert [placed.role for placed in field.replica.facts_about(market, "piece:000070000015")] == [""]
 
 
+async def test_d9_a_recall_that_another_number_saw_is_told_by_this_one_as_well(field: Bench) -> None:
+    """A copy speaks for its own hands only, and so does the number before."""
+    field.say(ROUTE, kinds.TaskRecalled(reason="closed").about("task:T1-1"))
+    for look in field.node.after_change * 2:
+        look()
+    assert field.facts() == 1
+    await take_new_key(field, ROUTE, TRIP)
+    assert state_of(field, "T1-1")["recall_seen"]
+    for look in field.node.after_change * 2:
+        look()
+    assert (field.node.number, field.facts()) == (FRESH, 1)
+
+
 async def test_r46_a_purchase_and_an_answer_of_the_old_number_can_be_taken_back(field: Bench) -> None:
     await field.post("/buy", tasks="T1-1")
     await field.post("/answer", tasks="T2-1", answer="style_gone")

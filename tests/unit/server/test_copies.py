@@ -23,6 +23,8 @@ from trade import kinds
 from trade.projections import MARKET_DAY
 
 CODE = "国大_3F-315_P65_8821#"
+ORDER_FEN = 300 + 50
+"""Courier and packing: they come back with the close."""
 TASKS = tuple(f"T{1001 + n}-1" for n in range(8))
 
 
@@ -275,6 +277,37 @@ def test_21_an_answer_that_was_lost_makes_nobody_a_copy(floor: Floor) -> None:
     settle(floor)
     assert floor.phone.numbers == [floor.phone.number]
     assert (floor.phone.refused, posts(floor)) == ([], [TASKS[0]])
+
+
+def test_d9_a_copys_word_that_it_had_not_bought_frees_no_money_of_a_task_that_another_has(floor: Floor) -> None:
+    """The copy took the tasks over with its number and bought in a basement; the original hears of the close and has not bought."""
+    copy, task = floor.copy("copy", token=False), TASKS[0]
+    copy.sync()
+    assert floor.day.task(task).device == copy.number
+    code = copy.buy(task, 6000)
+    held = floor.day.money()
+    floor.day.do(c.OrderClose(order="O1001"))
+    floor.phone.sync()
+    floor.phone.say(floor.phone.route(), kinds.RecallSeen().about(f"task:{task}"))
+    floor.phone.sync()
+    floor.day.work()
+    assert floor.day.wanted(task).status == "closing"
+    assert floor.day.money() == (held[0] + ORDER_FEN, held[1] - ORDER_FEN), "its principal waits for the copy"
+    settle(floor)
+    piece = floor.day.piece(code)
+    assert (piece.outcome, piece.owner, piece.charged_fen) == ("closed_unseen", "m1", 6000)
+
+
+def test_d9_the_word_of_the_number_before_a_change_of_keys_is_the_devices_own(floor: Floor) -> None:
+    phone, task = floor.phone, TASKS[0]
+    floor.day.do(c.OrderClose(order="O1001"))
+    phone.sync()
+    phone.say(phone.route(), kinds.RecallSeen().about(f"task:{task}"))
+    floor.day.do(c.DeviceRenumber(device=phone.number, public_key="ab" * 32, rotated=True))
+    assert floor.day.task(task).device != phone.number
+    phone.sync()
+    floor.day.do(c.ParkedRelease(device=phone.number))
+    assert floor.day.wanted(task).status == "closed"
 
 
 def test_22_a_revoked_phone_cannot_come_back_as_a_copy(floor: Floor) -> None:
