@@ -69,12 +69,7 @@ class Watch:
         now_ms = self._node.clock.steady_ms()
         by_document: dict[str, list[Task]] = {}
         for task in tasks:
-            if (
-                task.state["recall"] is None
-                or not task.mine
-                or task.purchase() is not None
-                or self._said_seen(task)
-            ):
+            if task.state["recall"] is None or not task.mine or task.purchase() is not None or self._said_seen(task):
                 continue
             offered_ms = self._offered_ms.get(task.id)
             if offered_ms is not None and now_ms - offered_ms < IDLE_MS_MAX:
