@@ -240,8 +240,9 @@ class DeviceProcess:
             rows = select(s.state.c.state).where(
                 s.state.c.subject == f"piece:{code}", s.state.c.document.startswith("route/")
             )
-            found = conn.execute(rows.order_by(s.state.c.document)).scalars().first()
-        return None if found is None else dict(json.loads(found))
+            states = [dict(json.loads(text)) for text in conn.execute(rows.order_by(s.state.c.document)).scalars()]
+        # Where it was only swapped to, nothing is known of what it cost.
+        return next((told for told in states if told["price_fen"] is not None), states[0] if states else None)
 
     def guard(self, call: Callable[[], Answer]) -> Answer | None:
         """Run what enters the device; None when it is off, or the battery falls out meanwhile."""
