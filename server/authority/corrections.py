@@ -15,6 +15,7 @@ from server import schema_trade as st
 from server.authority import closing
 from server.authority.batch import PLATFORM, Batch, body_of, warehouse_document
 from server.authority.dispatch import next_attempt, put_in_warehouse
+from server.authority.holds import freeze_paid
 from server.authority.purchases import give_back
 from server.ledger import PRINCIPAL, About, HoldPart
 from sync_core.errors import RefusedError
@@ -61,7 +62,7 @@ def on_undone(b: Batch, document: str, fact: PlacedFact) -> None:
     warehouse = warehouse_document(order.warehouse) if order is not None and order.warehouse else None
     b.say_to([document, warehouse], verdict.about(f"task:{task.id}", f"piece:{code}"))
     if piece.charged_fen:
-        _give_back(
+        freeze_paid(
             b,
             task.wanted,
             piece.charged_fen,
@@ -153,7 +154,7 @@ def correct_price(b: Batch, document: str, fact: PlacedFact, code: str, price_fe
     if judged.merchant_fen > 0:
         b.ledger.post(task.wanted, judged.merchant_fen, key=key, about=about)
     elif judged.merchant_fen < 0:
-        _give_back(
+        freeze_paid(
             b,
             task.wanted,
             -judged.merchant_fen,
@@ -217,10 +218,3 @@ def _freeze_whole(b: Batch, wanted: Row[Any], task: Row[Any], order: Row[Any], c
             zh=f"订单 {order.order_no} 重新冻结",
             en=f"Order {order.order_no}: held again",
         )
-
-
-def _give_back(b: Batch, wanted: str, amount_fen: int, *, key: str, about: About, zh: str, en: str) -> None:
-    """Freeze again what was taken out of a want's frozen money; what its merchant had paid on top of that goes to his wallet (E7)."""
-    frozen_fen = min(amount_fen, b.ledger.captured_fen(wanted, PRINCIPAL))
-    b.ledger.unpost(wanted, frozen_fen, key=key, about=about, zh=zh, en=en)
-    b.ledger.uncharge(amount_fen - frozen_fen, key=f"{key}:excess", about=about, zh=zh, en=en)

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Row
 
 from server.authority.batch import Batch
-from server.ledger import HoldPart
+from server.ledger import PRINCIPAL, About, HoldPart
 from trade.pricing import LineWanted, Quote, order_price
 
 
@@ -43,3 +43,10 @@ def freeze(b: Batch, order: Row[Any], wanted: Row[Any], task: Row[Any], again: s
             zh=f"订单 {order.order_no} 重新冻结",
             en=f"Order {order.order_no}: held again",
         )
+
+
+def freeze_paid(b: Batch, wanted: str, amount_fen: int, *, key: str, about: About, zh: str, en: str) -> None:
+    """Freeze again what was taken out of a want's frozen money; what its merchant had paid on top of that goes to his wallet (E7)."""
+    frozen_fen = min(amount_fen, b.ledger.captured_fen(wanted, PRINCIPAL))
+    b.ledger.unpost(wanted, frozen_fen, key=key, about=about, zh=zh, en=en)
+    b.ledger.uncharge(amount_fen - frozen_fen, key=f"{key}:excess", about=about, zh=zh, en=en)

@@ -19,6 +19,7 @@ from server import schema_trade as st
 from server.authority.batch import PLATFORM, Batch, body_of, warehouse_document
 from server.authority.closing import settle_order
 from server.authority.dispatch import has_left, recall
+from server.authority.giving_way import make_room
 from server.authority.holds import freeze
 from server.authority.shelving import SERVING, settle_arrival
 from server.authority.words import CLOSED_BECAUSE
@@ -141,7 +142,7 @@ def decide_purchase(b: Batch, document: str, fact_id: str, code: str, task: Row[
     lost = b.verdict_of(document, fact_id, RECOVERED)
     said = lost is not None
     if lost is not None:
-        verdict, covered = _recovered(b, lost, wanted, task, order, fact_id)
+        verdict, covered = _recovered(b, lost, code, wanted, task, order, fact_id)
         said = verdict.outcome == lost["outcome"] and verdict.charged_fen == lost["charged_fen"]
         decision = _as_judged(verdict, code)
     if not b.once(document, fact_id, kinds.PurchaseVerdict.KIND, verdict.model_dump(mode="json")):
@@ -212,7 +213,7 @@ def _adopted_in(b: Batch, pieces: Sequence[Row[Any]]) -> list[str]:
 
 
 def _recovered(
-    b: Batch, lost: Mapping[str, Any], wanted: Row[Any], task: Row[Any], order: Row[Any], fact_id: str
+    b: Batch, lost: Mapping[str, Any], code: str, wanted: Row[Any], task: Row[Any], order: Row[Any], fact_id: str
 ) -> tuple[kinds.PurchaseVerdict, bool]:
     """Return a lost server's verdict as it stands now, and whether the money for it is there.
 
@@ -222,6 +223,9 @@ def _recovered(
     verdict = kinds.PurchaseVerdict.model_validate(lost)
     if verdict.outcome in ("keeps", "over_cap") and wanted.status in ("closing", "closed"):
         verdict = verdict.model_copy(update={"outcome": "closed_unseen", "keeper": None})
+    if verdict.outcome in ("keeps", "over_cap") and not make_room(b, wanted, order, code):
+        b.discrepancy("verdict_recovered", f"piece:{code}", PLATFORM, facts=[fact_id])
+        return verdict_body(Second(keeper=wanted.keeper), fact_id), True
     missing_fen = verdict.charged_fen - b.ledger.open_fen(wanted.id, PRINCIPAL)
     if missing_fen <= 0:
         return verdict, True

@@ -110,7 +110,7 @@ def _purchase_was_judged(b: Batch, document: str, fact: PlacedFact, verdict: kin
         b.forget(document, verdict.fact, RECOVERED)
         b.once(document, verdict.fact, RECOVERED, verdict.model_dump(mode="json"))
     elif verdict.outcome not in (own["outcome"], told["outcome"]):
-        b.discrepancy("verdict_recovered", f"piece:{code}", PLATFORM, facts=[fact.id])
+        b.discrepancy("verdict_recovered", f"piece:{code}", PLATFORM, facts=[verdict.fact, fact.id])
 
 
 def _task_is_out(b: Batch, document: str, fact: PlacedFact, body: kinds.TaskAssigned) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -297,6 +298,53 @@ def test_a_restored_server_takes_its_own_verdicts_back_and_books_them_once(tmp_p
     assert restored.order("O101003").order_no == "A3", "no order number is given twice"
     restored.do(c.RoutesAssign())
     assert restored.parcel("P101003").waybill_no == "ZT0000000201", "nor a waybill"
+    copy.store.close()
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_d10_a_piece_kept_since_the_restore_gives_way_to_the_lost_servers_and_the_want_is_paid_once(
+    tmp_path: Path, gone: bool
+) -> None:
+    """The phone whose piece had lost comes first; `gone`: its piece has left before the other phone comes."""
+    day = open_day(tmp_path / "a")
+    terminal = day.enrol("warehouse", "wu")
+    first, second = day.enrol("picker", "ann"), day.enrol("picker", "bob")
+    day.orders(f"A1|{CODE}|1")
+    day.do(c.RoutesAssign(devices=[first.number]))
+    first.sync(day.task("T1001-1").document)
+    first.offline = True
+    other = day.do(c.TaskReassign(task="T1001-1", device=second.number))["task"]
+    day.store.close()
+    shutil.copytree(tmp_path / "a", tmp_path / "b", ignore=shutil.ignore_patterns(TOKEN))
+    lost = open_server(tmp_path / "a", synchronous="OFF", now_ms=START_MS, seed=b"s" * 32)
+    day.server, day.authority = lost, Authority(lost)
+    kept, late = second.buy(other, 6000), first.buy("T1001-1", 6100)
+    first.offline = False
+    first.deliver()
+    assert (day.piece(kept).outcome, day.piece(late).outcome) == ("keeps", "second")
+    money, fact, warehouse = day.money(), day.piece(late).bought_fact, day.warehouse()
+    rows = sorted(day.all(s.envelope), key=lambda row: (row.device != first.number, row.device, row.n))
+    lost.store.close()
+
+    copy = open_server(tmp_path / "b", synchronous="OFF", now_ms=START_MS, seed=b"s" * 32)
+    restored = Day(server=copy, authority=Authority(copy))
+    deliver_all(restored, [row for row in rows if row.device == first.number])
+    assert restored.piece(late).outcome == "keeps"
+    if gone:
+        terminal.day = restored
+        terminal.say(warehouse, kinds.ScannedIn().about(f"piece:{late}"))
+        body = kinds.ParcelPacked(waybill_no="ZT0000000001", pieces=[late])
+        terminal.say(warehouse, body.about("parcel:P1001", "order:O1001", f"piece:{late}"))
+    deliver_all(restored, [row for row in rows if row.device != first.number])
+    outcomes = (restored.piece(kept).outcome, restored.piece(late).outcome)
+    assert outcomes == (("second", "keeps") if gone else ("keeps", "second"))
+    assert restored.wanted("T1001-1").keeper == (late if gone else kept)
+    assert sum(restored.money()) == sum(money) - (100 if gone else 0), "one of them was paid for"
+    assert gone or restored.money() == money
+    told = [row for row in restored.all(st.discrepancy) if row.code in ("verdict_recovered", "second_piece")]
+    assert fact in [name for row in told for name in json.loads(row.facts)], "which purchase it is about"
+    checks, _ = recount_server(copy, MARKET_DAY)
+    assert [fault for check in checks for fault in check.faults] == []
     copy.store.close()
 
 
