@@ -73,9 +73,8 @@ class Day:
         self.tally.orders = int(counts["new"])
         self.tell(f"imported {counts['new']} orders")
         merchant = self.scene.merchant
-        for order in self._orders(status="held"):
-            if "message" in str(order.get("holds", "")):
-                merchant.give(f"/merchant/orders/{order['id']}/message-read")
+        held = [order for order in self._orders(status="held") if "message" in str(order.get("holds", ""))]
+        merchant.give_all((f"/merchant/orders/{order['id']}/message-read", {}) for order in held)
         self.scene.admin.need("/platform/routes/assign")
         tasks = self._wait(lambda: self._spread(), "the phones never got their tasks", seconds=60)
         self.tell(f"{tasks} tasks are on the phones, walking order")
@@ -155,9 +154,10 @@ class Day:
     def second_round(self) -> None:
         """Re-quoted and changed tasks come back and are bought with the signal on; the rest is packed."""
         self.scene.admin.give("/platform/routes/assign")
-        for key in PHONES:
-            for task in self._open_tasks(key):
-                self._buy(key, task, price=None, rng=self._rng)
+        pickers = [self._meanwhile(self._buy_the_rest, key, self._rng.randrange(2**32)) for key in PHONES]
+        for picker in pickers:
+            picker.join()
+        self._raise_errors()
         self._drain()
         for _ in range(2):
             self._scan_labels()
@@ -252,6 +252,11 @@ class Day:
             return
         self.tally.bought += len(answer.body.get("pieces", []))
 
+    def _buy_the_rest(self, key: str, seed: int) -> None:
+        rng = random.Random(seed)
+        for task in self._open_tasks(key):
+            self._buy(key, task, price=None, rng=rng)
+
     def _piece_of(self, key: str, task: dict[str, Any]) -> str | None:
         found = self.scene.hands[key].see(f"/task/{task['task']}")
         piece = found.get("piece")
@@ -267,10 +272,9 @@ class Day:
     def _reassign_behind_his_back(self) -> None:
         """Some tasks of the phone that is gone are given to the other: both will buy."""
         given: set[str] = set()
-        for task in self._open_tasks("phone1")[-6:]:
-            answer = self.scene.admin.give(
-                f"/platform/tasks/{task['task']}/reassign", device=str(self.scene.numbers["phone2"])
-            )
+        to = {"device": str(self.scene.numbers["phone2"])}
+        last = self._open_tasks("phone1")[-6:]
+        for answer in self.scene.admin.give_all((f"/platform/tasks/{task['task']}/reassign", to) for task in last):
             given |= {str(answer.body["result"]["task"])} if answer.ok else set()
         self._wait(
             lambda: given <= {task["task"] for task in self._open_tasks("phone2")},
@@ -279,11 +283,11 @@ class Day:
 
     def _close_behind_their_backs(self) -> None:
         candidates = [order for order in self._orders(status="out") if order["id"] not in self.tally.shipped]
-        for order in self._rng.sample(candidates, min(5, len(candidates))):
-            if self.scene.merchant.give(f"/merchant/orders/{order['id']}/close", reason="买家不要了").ok:
-                self.tally.closes += 1
-        for order in self._rng.sample(candidates, min(3, len(candidates))):
-            self.scene.merchant.give(f"/merchant/orders/{order['id']}/refund")
+        closed = self._rng.sample(candidates, min(5, len(candidates)))
+        forms = [(f"/merchant/orders/{order['id']}/close", {"reason": "买家不要了"}) for order in closed]
+        self.tally.closes += sum(answer.ok for answer in self.scene.merchant.give_all(forms))
+        asked = self._rng.sample(candidates, min(3, len(candidates)))
+        self.scene.merchant.give_all((f"/merchant/orders/{order['id']}/refund", {}) for order in asked)
 
     def _ask_the_impossible(self) -> None:
         """Commands that must be refused, and change nothing: a merchant twice, an order nobody has."""
@@ -292,15 +296,17 @@ class Day:
 
     def _decide(self) -> None:
         """The merchant answers what waits for him: a new quote for what bounced, again tomorrow or close for the rest."""
+        forms: list[tuple[str, dict[str, str]]] = []
         for decision in self.scene.merchant.see("/api/decisions")["decisions"]:
             path = f"/merchant/decisions/{decision['id']}"
             if decision["kind"] == "bounce":
                 asked = int(decision.get("price_fen") or decision.get("detail", {}).get("price_fen") or 0)
-                self.scene.merchant.give(path, choice="requote", quote=f"{(asked or 9900) / 100 + 20:.2f}")
+                forms.append((path, {"choice": "requote", "quote": f"{(asked or 9900) / 100 + 20:.2f}"}))
             elif decision["kind"] == "answer":
-                self.scene.merchant.give(path, choice=self._rng.choice(("close_line", "close_line", "delist")))
+                forms.append((path, {"choice": self._rng.choice(("close_line", "close_line", "delist"))}))
             elif decision["kind"] == "refund":
-                self.scene.merchant.give(path, choice="accept")
+                forms.append((path, {"choice": "accept"}))
+        self.scene.merchant.give_all(forms)
 
     def _expect_returns(self) -> list[str]:
         numbers = []

@@ -7,7 +7,8 @@ JSON to who asks for it. What a page refuses comes back as an `Answer` that says
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -17,6 +18,7 @@ import httpx
 from sync_core.errors import RefusedError, RetryableError
 
 COMMAND_SECONDS = 60
+HANDS_AT_ONCE = 4
 
 Fields = Mapping[str, str | Sequence[str]]
 Files = Sequence[tuple[str, tuple[str, bytes]]]
@@ -71,6 +73,11 @@ class Desk:
             answer = _answer(lambda number=command: self._client.get(f"/api/commands/{number}"))
         return answer
 
+    def give_all(self, forms: Iterable[tuple[str, Fields]]) -> list[Answer]:
+        """Send forms that do not depend on each other as some people would at once; returns their answers in order."""
+        with ThreadPoolExecutor(HANDS_AT_ONCE) as hands:
+            return list(hands.map(lambda form: self.give(form[0], fields=form[1]), forms))
+
     def need(
         self, path: str, *, files: Files | None = None, fields: Fields | None = None, **more: Any
     ) -> dict[str, Any]:
@@ -79,7 +86,18 @@ class Desk:
         Raises:
             RefusedError: it was not.
         """
-        answer = self.give(path, files=files, fields=fields, **more)
+        return self._needed(path, self.give(path, files=files, fields=fields, **more))
+
+    def need_all(self, forms: Sequence[tuple[str, Fields]]) -> None:
+        """Send forms that must all be accepted, as `give_all` does.
+
+        Raises:
+            RefusedError: one was not.
+        """
+        for (path, _), answer in zip(forms, self.give_all(forms), strict=True):
+            self._needed(path, answer)
+
+    def _needed(self, path: str, answer: Answer) -> dict[str, Any]:
         if not answer.ok or answer.body.get("state") == "refused":
             raise RefusedError(answer.code or "demo", f"{path}: {answer.body}")
         return dict(answer.body.get("result") or answer.body)

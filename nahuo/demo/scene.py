@@ -221,8 +221,7 @@ class Scene:
             "/platform/users", name=MERCHANT, password=MERCHANT_PASSWORD, role="merchant_owner", organisation=MERCHANT
         )
         with open(examples() / "stalls.csv", encoding="utf-8-sig", newline="") as file:
-            for row in csv.DictReader(file):
-                admin.need("/platform/stalls", fields=row)
+            admin.need_all([("/platform/stalls", row) for row in csv.DictReader(file)])
         self.merchant.sign_in()
         self.merchant.need(
             "/merchant/settings", shop=SHOP, drop_ship="1", courier=COURIER, tolerance="0", default_answer="re_enter"
