@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 from fastapi import FastAPI
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response
 from starlette.routing import WebSocketRoute
 from starlette.staticfiles import StaticFiles
 
+from printer.web_font import chinese_font
 from server.api import devices as device_api
 from server.api import health, reading
 from server.pages import imports, merchant, platform, platform_people, sign_in
@@ -57,12 +57,13 @@ def create_app(settings: ServerSettings) -> FastAPI:
         app.include_router(part.router)
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
 
-    @app.get("/font/chinese.ttc")
-    def chinese_font() -> Response:
+    @app.get("/font/chinese.ttf")
+    def font() -> Response:
         """The font of the labels, for machines without any Chinese font (static/font.css)."""
-        font = resources.files("paperang_p2_fonts_cjk") / "fonts" / "wqy-microhei.ttc"
-        if not isinstance(font, Path) or not font.is_file():
-            raise NotFoundError
-        return FileResponse(font, media_type="font/collection", headers={"Cache-Control": "max-age=604800"})
+        try:
+            content = chinese_font()
+        except FileNotFoundError:
+            raise NotFoundError from None
+        return Response(content, media_type="font/ttf", headers={"Cache-Control": "max-age=604800"})
 
     return app

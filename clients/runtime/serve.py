@@ -17,12 +17,13 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Mount
+from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from clients.runtime.guard import TOKEN_BITS, Guard, refusal
 from clients.runtime.node import Node
+from printer.web_font import chinese_font
 from sync_core.errors import NahuoError, RefusedError
 from sync_core.storage import plain_error
 
@@ -66,10 +67,22 @@ def build_app(
         return refusal(request, told.code if told is not None else "invariant")
 
     inner = Starlette(
-        routes=[*routes, Mount("/static", StaticFiles(directory=folder), name="static")],
+        routes=[*routes, FONT, Mount("/static", StaticFiles(directory=folder), name="static")],
         exception_handlers={sqlite3.Error: disk_fault, Exception: _our_fault},
     )
     return Guard(inner, port=port, token=token, framed_by=framed_by)
+
+
+async def _font(request: Request) -> Response:  # noqa: ARG001 - the signature is Starlette's
+    try:
+        content = chinese_font()
+    except FileNotFoundError:
+        return Response(status_code=404)
+    return Response(content, media_type="font/ttf", headers={"Cache-Control": "max-age=604800"})
+
+
+FONT: Final = Route("/font/chinese.ttf", _font)
+"""For browsers on a machine without any Chinese font; static/frame.css names it last."""
 
 
 async def _our_fault(request: Request, error: Exception) -> Response:  # noqa: ARG001 - Starlette logs the error itself

@@ -21,6 +21,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from clients.runtime.guard import Guard
+from clients.runtime.serve import FONT
 
 HERE = Path(__file__).parent
 LABELS_SHOWN = 24
@@ -62,8 +63,8 @@ def build_page(
         html = templates.get_template("stage.html").render(windows=shown, hint=hint)
         origins = " ".join(sorted({"/".join(str(w["address"]).split("/")[:3]) for w in shown}))
         policy = (
-            f"default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; frame-src {origins}; "
-            "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+            f"default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; font-src 'self'; connect-src 'self'; "
+            f"frame-src {origins}; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
         )
         return HTMLResponse(
             html, headers={"content-security-policy": policy, "cross-origin-resource-policy": "cross-origin"}
@@ -96,6 +97,7 @@ def build_page(
         Route("/state", state),
         Route("/switch", switch, methods=["POST"]),
         Route("/label/{printer}/{n:int}.png", label),
+        FONT,
         Mount("/static", StaticFiles(directory=HERE / "static")),
     ]
     return Guard(Starlette(routes=routes), port=port, token=token)

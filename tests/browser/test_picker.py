@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser import days
-from tests.browser.conftest import Open, sign_in
+from tests.browser.conftest import OWN_FONT, Open, sign_in
 from tests.unit.clients.market import PIN
 
 pytestmark = pytest.mark.browser
@@ -29,6 +29,10 @@ def test_one_tap_buys_and_what_waits_is_said_at_once(phone: Page) -> None:
     expect(phone.locator("#bar")).to_contain_text("离线")
     phone.click(".undo button.warn")
     expect(phone.locator('[data-task="T1-1"]')).to_have_attribute("data-status", "wanted")
+
+
+def test_a_machine_without_a_chinese_font_gets_ours(phone: Page) -> None:
+    assert phone.evaluate(OWN_FONT) == ["loaded"]
 
 
 def test_a_group_is_bought_in_part_and_the_rest_is_answered(phone: Page) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Dialog, Page, ViewportSize
 
+from tests.browser.conftest import OWN_FONT
 from tests.unit.server_pages.conftest import PASSWORDS, PLAIN_ORDERS, make_folder, served
 
 pytestmark = pytest.mark.browser
@@ -107,6 +108,12 @@ def test_every_page_of_the_menu_fits_the_screen_and_breaks_no_content_policy(
         assert page.locator("nav.main [aria-current]").get_attribute("href") == path
     assert complaints == []
     page.context.close()
+
+
+def test_a_machine_without_a_chinese_font_gets_ours(chromium: Browser, address: str) -> None:
+    page = chromium.new_page(base_url=address)
+    page.goto("/sign-in")
+    assert page.evaluate(OWN_FONT) == ["loaded"]
 
 
 def test_the_keyboard_reaches_the_content_first(chromium: Browser, address: str) -> None:

@@ -1,0 +1,36 @@
+"""The labels' font as a file of its own: the same glyphs, laid out as browsers want them."""
+
+from __future__ import annotations
+
+import io
+import struct
+from importlib.resources import as_file, files
+
+import pytest
+from PIL import ImageFont
+
+from printer.web_font import chinese_font, first_face
+
+
+def test_it_draws_what_the_collection_draws() -> None:
+    with as_file(files("paperang_p2_fonts_cjk") / "fonts" / "wqy-microhei.ttc") as path:
+        whole = ImageFont.truetype(str(path), 40, index=0)
+    own = ImageFont.truetype(io.BytesIO(chinese_font()), 40)
+    assert own.getname() == whole.getname()
+    for char in "拿货1A。":
+        assert bytes(own.getmask(char)) == bytes(whole.getmask(char))
+
+
+def test_every_table_lies_at_a_multiple_of_four_within_the_file() -> None:
+    font = chinese_font()
+    (count,) = struct.unpack_from(">H", font, 4)
+    assert count > 10
+    for at in range(count):
+        offset, length = struct.unpack_from(">II", font, 12 + 16 * at + 8)
+        assert offset % 4 == 0
+        assert offset + length <= len(font)
+
+
+def test_anything_but_a_collection_is_refused() -> None:
+    with pytest.raises(ValueError, match="no TrueType collection"):
+        first_face(b"\x00\x01\x00\x00" + bytes(40))
