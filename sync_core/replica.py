@@ -48,7 +48,8 @@ __all__ = ["INSTALL_TOKEN", "NEW_KEY", "Admitted", "Replica", "Waiting"]
 
 INSTALL_TOKEN = "install.token"
 NEW_KEY = "new_key"
-"""The setting of a device that is to change its key: `{"file": name}` of the key that is asked for, "" before there is one."""
+"""The setting of a device that is to change its key: `{"file": name, "token": text}` of the key that is asked for and the install token
+that comes with it; the name is "" before there is one."""
 
 
 class Replica(ReplicaAtHub):
@@ -133,9 +134,10 @@ class Replica(ReplicaAtHub):
         if self.number is None:
             return False
         try:
-            return bool(self._install_token_path.read_text() != self.setting("install_token"))
+            token = self._install_token_path.read_text()
         except FileNotFoundError:
             return True
+        return token not in (self.setting("install_token"), self._next_token())
 
     @property
     def wants_key(self) -> bool:
@@ -153,6 +155,13 @@ class Replica(ReplicaAtHub):
         if not self.wants_key:
             with self.transaction():
                 self.set_setting(NEW_KEY, {"file": ""})
+
+    def note_asked(self, file: str) -> None:
+        """The hub is asked for the key in this file. Written down before: the token that comes into force with it, because the hub may end
+        the old number at any moment, and a death between the token's file and the database would leave a copy of a device that is no more.
+        """
+        with self.transaction():
+            self.set_setting(NEW_KEY, {"file": file, "token": self._next_token() or secrets.token_hex(16)})
 
     def give_up_key(self) -> None:
         """The server allots none (it revoked this device): go on under the old one."""
@@ -190,9 +199,9 @@ class Replica(ReplicaAtHub):
             self.set_setting("certificate", dict(certificate))
             self.set_setting("former_numbers", [*self.setting("former_numbers", []), old])
             self.set_setting("piece_serial", 0)
+            self._write_install_token(self._next_token())
             self.set_setting(NEW_KEY, None)
             self._admissions.clear()
-            self._write_install_token()
             self._twin_is_old = True
             renamed: dict[str, str] = {}
             again = [*saved, *((document, stored) for document, _, stored in rows)]
@@ -337,8 +346,12 @@ class Replica(ReplicaAtHub):
     def _install_token_path(self) -> Path:
         return self.path.parent / INSTALL_TOKEN
 
-    def _write_install_token(self) -> None:
-        token = secrets.token_hex(16)
+    def _next_token(self) -> str | None:
+        wish = self.setting(NEW_KEY)
+        return str(wish["token"]) if wish and wish.get("token") else None
+
+    def _write_install_token(self, token: str | None = None) -> None:
+        token = token or secrets.token_hex(16)
         write_durably(self._install_token_path, token.encode())
         self.set_setting("install_token", token)
 

@@ -60,8 +60,7 @@ async def renumber(replica: Replica, key: DeviceKey, door: ServerDoor) -> None:
     damage = replica.setting(DAMAGE, {})
     asked: dict[str, Json] = {"public_key": fresh.public_key.hex(), "alg": fresh.alg}
     if rotates:
-        with replica.transaction():
-            replica.set_setting(NEW_KEY, {"file": name})
+        replica.note_asked(name)
         asked["rotated"] = True
     if damage and not damage["told"]:
         asked |= {"damaged": True, "serial": damage["serial"], "labels": list(damage["labels"])}

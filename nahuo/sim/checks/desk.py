@@ -58,6 +58,10 @@ _UNTOLD = (
     " AND s.seq = f.seq AND s.place = f.place WHERE s.subject = 'task:' || t.id AND f.kind = 'task.recalled')"
 )
 _BOTH_ARE_HIS = (
-    "SELECT wanted, count(*) AS pieces FROM piece WHERE outcome IN ('keeps', 'over_cap', 'closed_unseen')"
-    " AND place <> 'undone' AND bought_fact IS NOT NULL AND charged_fen > 0 GROUP BY wanted HAVING pieces > 1"
+    "SELECT p.wanted, count(*) AS pieces FROM piece p WHERE p.outcome IN ('keeps', 'over_cap', 'closed_unseen')"
+    " AND p.place <> 'undone' AND p.charged_fen > 0"
+    # What was swapped into the want was paid for by the one it was bought for (E11).
+    " AND EXISTS (SELECT 1 FROM fact f WHERE f.id = p.bought_fact AND f.kind IN ('piece.bought', 'piece.adopted')"
+    " AND f.subjects LIKE '%\"piece:' || p.code || '\"%' AND f.subjects LIKE '%\"task:' || p.task || '\"%')"
+    " GROUP BY p.wanted HAVING pieces > 1"
 )

@@ -23,6 +23,8 @@ class Nemesis:
         self._scene = scene
         self._world = scene.world
         self._copies: dict[str, Path] = {}
+        self._copied_number = 0
+        """The number that the phone had when it was copied."""
         self._once: set[str] = set()
         self._numbers: dict[str, int] = {}
         """How many numbers each device had borne when the server was copied."""
@@ -72,9 +74,13 @@ class Nemesis:
         copy = self._copies.get(phone.name)
         if copy is None:
             self._copies[phone.name] = phone.keep_copy(self._scene.folder / f"{phone.name}-copy")
+            self._copied_number = phone.numbers[-1]
             return
         restoring = "server copy" in self._once and "server" not in self._once
         if phone.replica.waiting().actions or phone.replica.is_copy or restoring:
+            return
+        if self._copied_number in phone.given_up:
+            # It changed its key since; a copy from before holds one that counts for nothing, and is enrolled anew (decision 16).
             return
         self._once.add("phone")
         self._world.sometimes("restored_phone")

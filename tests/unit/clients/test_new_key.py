@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from clients.runtime.enrol import renumber
 from clients.runtime.repair import DAMAGE, keep_twin, open_or_repair, restore_key
 from sync_core.errors import RetryableError
 from sync_core.facts import DOCUMENT_WRITER, Fact, Json
+from sync_core.files import write_durably
 from sync_core.twin import TWIN
 from tests.unit.clients.market import DEVICE, ROUTE, TERMINAL, TRIP, WALL, Bench, scope
 from tests.unit.clients.test_buying import state_of
@@ -64,6 +66,40 @@ async def test_a_copy_that_wants_a_key_asks_as_the_copy_it_is(field: Bench) -> N
     (field.node.folder / "install.token").unlink()
     await renumber(field.replica, field.key, field.door)
     assert (field.replica.number, field.replica.wants_key) == (150, False)
+
+
+async def test_a_death_between_the_new_token_and_the_new_number_makes_no_copy_of_a_device_that_is_no_more(
+    field: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class PowerCutError(BaseException):
+        pass
+
+    asked: list[Mapping[str, Json]] = []
+    answers, tokens = field.door.renumber, []
+
+    async def note(body: Mapping[str, Json]) -> Mapping[str, Json]:
+        asked.append(body)
+        return await answers(body)
+
+    def write(path: Path, data: bytes) -> None:
+        write_durably(path, data)
+        tokens.append(data)
+        raise PowerCutError
+
+    field.replica.ask_for_key()
+    monkeypatch.setattr(field.door, "renumber", note)
+    with monkeypatch.context() as cut, pytest.raises(PowerCutError):
+        cut.setattr("sync_core.replica.write_durably", write)
+        await renumber(field.replica, field.key, field.door)
+    assert (field.replica.number, len(tokens)) == (DEVICE, 1)
+    assert not field.replica.is_copy
+    await renumber(field.replica, field.key, field.door)
+    assert [body.get("rotated") for body in asked] == [True, True]
+    assert asked[0]["public_key"] == asked[1]["public_key"]
+    assert (field.replica.number, field.replica.is_copy) == (FRESH, False)
+    # A backup of it has no token, whatever it holds.
+    (field.node.folder / "install.token").unlink()
+    assert field.replica.is_copy
 
 
 async def test_a_death_between_the_new_number_and_the_twin_of_it_is_no_damage(field: Bench) -> None:
