@@ -9,20 +9,17 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from nahuo.demo.eyes import LOOK_SECONDS, PHONES, Eyes
 from nahuo.demo.scene import MERCHANT, Scene
-from printer.virtual.server import LabelFolder
 from sync_core.errors import RetryableError
 
-PHONES = ("phone1", "phone2")
 UNSETTLED = frozenset({"complete_waits", "waiting_for_phone", "carry"})
 """Answers after which a bag is scanned again later: what it waited for may have come."""
-LOOK_SECONDS = 0.1
-"""How often somebody looks whether the server and the devices have come to rest."""
 TWICE = 0.03
 """How often somebody scans a bag that is in already (E9)."""
 
@@ -48,6 +45,7 @@ class Day:
 
     def __init__(self, scene: Scene, *, seed: int, tell: Callable[[str], None]) -> None:
         self.scene = scene
+        self.eyes = Eyes(scene)
         self.tell = tell
         self.tally = Tally()
         self._rng = random.Random(seed)
@@ -73,13 +71,13 @@ class Day:
         self.tally.orders = int(counts["new"])
         self.tell(f"imported {counts['new']} orders")
         merchant = self.scene.merchant
-        held = [order for order in self._orders(status="held") if "message" in str(order.get("holds", ""))]
+        held = [order for order in self.eyes.orders(status="held") if "message" in str(order.get("holds", ""))]
         merchant.give_all((f"/merchant/orders/{order['id']}/message-read", {}) for order in held)
         self.scene.admin.need("/platform/routes/assign")
-        tasks = self._wait(lambda: self._spread(), "the phones never got their tasks", seconds=60)
+        tasks = self.eyes.wait(lambda: self.eyes.spread(), "the phones never got their tasks", seconds=60)
         self.tell(f"{tasks} tasks are on the phones, walking order")
-        self._wait(lambda: self._terminal_knows(tasks), "the terminal never got its tasks", seconds=60)
-        self._wait(
+        self.eyes.wait(lambda: self.eyes.terminal_knows(tasks), "the terminal never got its tasks", seconds=60)
+        self.eyes.wait(
             lambda: not self.scene.hands["terminal"].see("/ship")["keys_missing"],
             "the terminal never got its keys",
             seconds=60,
@@ -92,26 +90,28 @@ class Day:
         self._reassign_behind_his_back()
         two.signal(False)
         self._close_behind_their_backs()
-        before = self._labels()
+        before = self.eyes.labels()
         pickers = [self._meanwhile(self._walk, key, self._rng.randrange(2**32)) for key in PHONES]
         door = self._meanwhile(self._first_bags, pickers)
         for somebody in (*pickers, door):
             somebody.join()
         self._raise_errors()
-        self._wait(
-            lambda: self._labels() - before >= self.tally.bought, "labels are missing at the printers", seconds=60
+        self.eyes.wait(
+            lambda: self.eyes.labels() - before >= self.tally.bought, "labels are missing at the printers", seconds=60
         )
-        self.tally.labels_printed_offline = self._labels() - before
+        self.tally.labels_printed_offline = self.eyes.labels() - before
         self.tell(f"{self.tally.bought} pieces bought and labelled without signal")
 
     def pack_without_server(self) -> None:
         """The server dies in the middle of a phone's backlog; the terminal scans, packs, prints and ships without it."""
         self.scene.hands["phone2"].signal(True)
-        self._wait(lambda: self._pulse("phone2")["link"] in ("live", "connecting"), "phone 2 does not reconnect")
+        self.eyes.wait(
+            lambda: self.eyes.pulse("phone2")["link"] in ("live", "connecting"), "phone 2 does not reconnect"
+        )
         self.scene.server.kill()
         self.tally.kills += 1
         self.tell("server killed during traffic")
-        codes = [(key, record) for key in PHONES for record in self._printed(key, "label")]
+        codes = [(key, record) for key in PHONES for record in self.eyes.printed(key, "label")]
         self._rng.shuffle(codes)
         keep = codes[: len(codes) * 2 // 3]
         for number, (_, record) in enumerate(keep):
@@ -132,19 +132,19 @@ class Day:
         self.scene.server.start()
         self.scene.server.wait()
         self._try_again()
-        self._wait(lambda: any(self._pulse(key)["link"] == "live" for key in PHONES), "no phone reconnects")
+        self.eyes.wait(lambda: any(self.eyes.pulse(key)["link"] == "live" for key in PHONES), "no phone reconnects")
         self.scene.server.kill()
         self.tally.kills += 1
         self.scene.restart_server()
         self._try_again()
         door.join()
         self._raise_errors()
-        self._drain()
+        self.eyes.drain()
         self._ask_the_impossible()
         self._decide()
         self._scan_labels()
         self._ship_printed(server_down=False)
-        self._drain()
+        self.eyes.drain()
 
     def _try_again(self) -> None:
         """Nobody waits half a minute for the next attempt of his device."""
@@ -158,18 +158,18 @@ class Day:
         for picker in pickers:
             picker.join()
         self._raise_errors()
-        self._drain()
+        self.eyes.drain()
         for _ in range(2):
             self._scan_labels()
             self._ship_printed(server_down=False)
-            self._drain()
+            self.eyes.drain()
 
     def returns(self) -> None:
         """Buyers send parcels back: received, inspected, bagged, taken to the stall for the money."""
         terminal, admin = self.scene.hands["terminal"], self.scene.admin
         coming = self._expect_returns()
-        self._wait(
-            lambda: all(self._knows_return(number) for number in coming), "the returns never reached the terminal"
+        self.eyes.wait(
+            lambda: all(self.eyes.knows_return(number) for number in coming), "the returns never reached the terminal"
         )
         bagged: list[str] = []
         trip = str(admin.need("/platform/trips", device=str(self.scene.numbers["phone2"])).get("trip", ""))
@@ -188,9 +188,9 @@ class Day:
                     answer = terminal.do("/scan", code=piece, mode="bag", trip=trip)
                     if answer.body.get("outcome") == "bagged":
                         bagged.append(piece)
-        self._drain()
+        self.eyes.drain()
         phone = self.scene.hands["phone2"]
-        self._wait(
+        self.eyes.wait(
             lambda: len([p for p in phone.see("/trip")["pieces"] if p["open"]]) >= len(bagged),
             "the bag never reached the runner",
         )
@@ -206,13 +206,13 @@ class Day:
 
     def settle(self) -> None:
         """Everything is on; wait until nothing waits anywhere and the server has read all."""
-        self._drain()
+        self.eyes.drain()
 
     # --- the picker ----------------------------------------------------------------------------------------------------------
 
     def _walk(self, key: str, seed: int) -> None:
         rng = random.Random(seed)
-        tasks = self._open_tasks(key)
+        tasks = self.eyes.open_tasks(key)
         scene = self.scene
         for number, task in enumerate(tasks):
             if key == "phone1" and number == len(tasks) // 2:
@@ -254,7 +254,7 @@ class Day:
 
     def _buy_the_rest(self, key: str, seed: int) -> None:
         rng = random.Random(seed)
-        for task in self._open_tasks(key):
+        for task in self.eyes.open_tasks(key):
             self._buy(key, task, price=None, rng=rng)
 
     def _piece_of(self, key: str, task: dict[str, Any]) -> str | None:
@@ -262,27 +262,22 @@ class Day:
         piece = found.get("piece")
         return None if piece is None else str(piece)
 
-    def _open_tasks(self, key: str) -> list[dict[str, Any]]:
-        return [
-            t for t in self.scene.hands[key].see("/tasks")["tasks"] if t["open"] and t["mine"] and not t["recalled"]
-        ]
-
     # --- merchant and platform behind the phones' backs ------------------------------------------------------------------------
 
     def _reassign_behind_his_back(self) -> None:
         """Some tasks of the phone that is gone are given to the other: both will buy."""
         given: set[str] = set()
         to = {"device": str(self.scene.numbers["phone2"])}
-        last = self._open_tasks("phone1")[-6:]
+        last = self.eyes.open_tasks("phone1")[-6:]
         for answer in self.scene.admin.give_all((f"/platform/tasks/{task['task']}/reassign", to) for task in last):
             given |= {str(answer.body["result"]["task"])} if answer.ok else set()
-        self._wait(
-            lambda: given <= {task["task"] for task in self._open_tasks("phone2")},
+        self.eyes.wait(
+            lambda: given <= {task["task"] for task in self.eyes.open_tasks("phone2")},
             "phone 2 never got the reassigned tasks",
         )
 
     def _close_behind_their_backs(self) -> None:
-        candidates = [order for order in self._orders(status="out") if order["id"] not in self.tally.shipped]
+        candidates = [order for order in self.eyes.orders(status="out") if order["id"] not in self.tally.shipped]
         closed = self._rng.sample(candidates, min(5, len(candidates)))
         forms = [(f"/merchant/orders/{order['id']}/close", {"reason": "买家不要了"}) for order in closed]
         self.tally.closes += sum(answer.ok for answer in self.scene.merchant.give_all(forms))
@@ -310,7 +305,7 @@ class Day:
 
     def _expect_returns(self) -> list[str]:
         numbers = []
-        shipped = self._orders(status="shipped")
+        shipped = self.eyes.orders(status="shipped")
         for index, order in enumerate(self._rng.sample(shipped, min(6, len(shipped)))):
             number = f"YT88{index:010d}"
             answer = self.scene.merchant.give(f"/merchant/orders/{order['id']}/return", courier_no=number)
@@ -322,7 +317,7 @@ class Day:
 
     def _scan_labels(self) -> None:
         """Scan what came out of the phones' printers and is not settled yet; now and then a bag that is in already."""
-        for record in [r for key in PHONES for r in self._printed(key, "label")]:
+        for record in [r for key in PHONES for r in self.eyes.printed(key, "label")]:
             outcome = self._scanned.get(record["codes"][0])
             if outcome is None or outcome in UNSETTLED or self._rng.random() < TWICE:
                 self._scan_label(record)
@@ -330,7 +325,7 @@ class Day:
     def _first_bags(self, pickers: Sequence[threading.Thread]) -> None:
         """While the pickers walk, every other bag is carried in: the server hears of it before it hears of its purchase."""
         while any(picker.is_alive() for picker in pickers):
-            for record in [r for key in PHONES for r in self._printed(key, "label")[::2]]:
+            for record in [r for key in PHONES for r in self.eyes.printed(key, "label")[::2]]:
                 if record["codes"][0] not in self._scanned:
                     self._scan_label(record)
             time.sleep(LOOK_SECONDS)
@@ -348,12 +343,12 @@ class Day:
     def _ship_printed(self, *, server_down: bool) -> None:
         """Scan every waybill that came out of the printer a second time: it ships."""
         terminal = self.scene.hands["terminal"]
-        self._wait(
-            lambda: self._pulse("terminal")["printers"]["waybill"]["waiting"] == 0,
+        self.eyes.wait(
+            lambda: self.eyes.pulse("terminal")["printers"]["waybill"]["waiting"] == 0,
             "waybills wait at the printer",
             seconds=60,
         )
-        for record in self._printed("terminal", "waybill"):
+        for record in self.eyes.printed("terminal", "waybill"):
             number = record["codes"][0]
             if number in self.tally.shipped:
                 continue
@@ -363,72 +358,7 @@ class Day:
                 if server_down:
                     self.tally.shipped_down.add(number)
 
-    def _knows_return(self, number: str) -> bool:
-        return any(row["return"] == number for row in self.scene.hands["terminal"].see("/returns").get("returns", []))
-
-    # --- waiting -------------------------------------------------------------------------------------------------------------------
-
-    def _drain(self, keys: Iterable[str] = ("phone1", "phone2", "terminal")) -> None:
-        """Wait until nothing waits on these devices and the server has decided about all of it."""
-        self._wait(lambda: all(self._is_idle(key) for key in keys), "a device does not get rid of its work", seconds=60)
-        self._wait(self._server_rests, "the server does not come to rest", seconds=60, every=LOOK_SECONDS)
-        # Verdicts travel back: two quiet looks in a row.
-        seen = None
-        until = time.monotonic() + 30
-        while time.monotonic() < until:
-            now = tuple(self._pulse(key)["version"] for key in keys)
-            if now == seen:
-                return
-            seen = now
-            time.sleep(LOOK_SECONDS)
-
-    def _wait(self, ready: Callable[[], Any], otherwise: str, *, seconds: float = 30, every: float = 0.05) -> Any:
-        until = time.monotonic() + seconds
-        while True:
-            value = ready()
-            if value:
-                return value
-            if time.monotonic() > until:
-                raise RetryableError(f"{otherwise} within {seconds:.0f} s")
-            time.sleep(every)
-
-    def _is_idle(self, key: str) -> bool:
-        pulse = self._pulse(key)
-        return bool(pulse["link"] == "live" and pulse["waiting"] == 0)
-
-    def _server_rests(self) -> bool:
-        overview = self.scene.admin.see("/api/overview")
-        return not overview["unread"] and not overview["commands"]
-
-    def _pulse(self, key: str) -> dict[str, Any]:
-        return self.scene.hands[key].see("/pulse")
-
-    def _spread(self) -> int:
-        """How many tasks the phones have, once they have all that are out."""
-        overview = self.scene.admin.see("/api/overview")
-        known = sum(int(self.scene.hands[key].see("/tasks")["counts"]["all"]) for key in PHONES)
-        return known if known and not overview["ready"] and known >= int(overview["out"]) else 0
-
-    def _terminal_knows(self, tasks: int) -> bool:
-        return int(self.scene.hands["terminal"].see("/wall")["tasks"]) >= tasks
-
-    def _orders(self, *, status: str) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = []
-        page = 1
-        while True:
-            answer = self.scene.merchant.see("/api/orders", status=status, page=page)
-            found += answer["orders"]
-            if not answer["more"]:
-                return found
-            page += 1
-
-    def _printed(self, key: str, printer: str) -> list[dict[str, Any]]:
-        folder = LabelFolder(self.scene.printer_folder(key, printer), lambda: 0)
-        return [dict(record) for record in folder.read()]
-
-    def _labels(self) -> int:
-        lines = [self.scene.printer_folder(key, "label") / "labels.jsonl" for key in PHONES]
-        return sum(file.read_bytes().count(b"\n") for file in lines if file.exists())
+    # --- two at once ----------------------------------------------------------------------------------------------------------------
 
     def _meanwhile(self, run: Callable[..., None], *args: Any) -> threading.Thread:
         """Somebody does this while the day goes on; whoever joins the thread calls `_raise_errors` then."""

@@ -14,7 +14,8 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from nahuo.demo.day import PHONES, Tally
+from nahuo.demo.day import Tally
+from nahuo.demo.eyes import PHONES
 from nahuo.demo.scene import Scene
 from nahuo.recount import Recount, recount_client
 from printer.virtual.server import LabelFolder
