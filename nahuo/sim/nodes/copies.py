@@ -32,6 +32,20 @@ def keep_copy(database: Path, into: Path) -> Path:
     return into
 
 
+def owes(database: Path) -> bool:
+    """True when a copied phone's database holds work that no hub had acknowledged."""
+    source = sqlite3.connect(database)
+    try:
+        return (
+            source.execute(
+                "SELECT 1 FROM writer JOIN setting ON name = 'number' AND value = CAST(device AS TEXT) WHERE seq > acked LIMIT 1"
+            ).fetchone()
+            is not None
+        )
+    finally:
+        source.close()
+
+
 def put_back(copy: Path, folder: Path, database: str, *, token_stays: bool) -> None:
     """Overwrite a closed database and its keys with a copy; a phone that was wiped has lost its install token as well."""
     # A full disk's exceptions hold cursors until they are collected, and a cursor keeps its closed file open: its owner is dead.

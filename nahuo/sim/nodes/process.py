@@ -20,7 +20,7 @@ from clients.runtime.device_key import DeviceKey
 from clients.runtime.launch import DATABASE
 from clients.runtime.node import Node
 from clients.warehouse import receivers, wall
-from nahuo.sim.nodes.copies import keep_copy, put_back
+from nahuo.sim.nodes.copies import keep_copy, owes, put_back
 from nahuo.sim.nodes.disk import SimDisk, SimReplica
 from nahuo.sim.nodes.ports import SimClock, SimDoor, SimLink, SimUnsealer
 from nahuo.sim.nodes.printers import Paper, SimPrinters
@@ -164,7 +164,8 @@ class DeviceProcess:
     def put_back(self, copy: Path, *, token_stays: bool) -> None:
         """The files are those of an older copy from now on."""
         self.stop()
-        if token_stays:
+        if token_stays and owes(copy / DATABASE):
+            # Until the hub has answered for what the copy still owes, it cannot tell a lost answer from a later self.
             self.server.put_back.add(self.numbers[-1])
         put_back(copy, self.folder, DATABASE, token_stays=token_stays)
         self.may_be_behind = self.rewound = True
