@@ -29,6 +29,8 @@ def make_room(b: Batch, wanted: Row[Any], order: Row[Any], code: str) -> bool:
     keeper = b.row(st.piece, wanted.keeper)
     if keeper is None or keeper.bought_fact is None or keeper.outcome not in SERVING or keeper.place not in _MOVABLE:
         return False
+    if keeper.reserved == wanted.id or not _paid_by(b, wanted, keeper):
+        return False  # Of the stock, or swapped: another want's money paid for it, or nobody's yet.
     about = b.about(order=order, task=keeper.task or "", piece=keeper.code, fact=keeper.bought_fact)
     if keeper.charged_fen:
         freeze_paid(
@@ -45,6 +47,12 @@ def make_room(b: Batch, wanted: Row[Any], order: Row[Any], code: str) -> bool:
     if moved is not None and moved.scanned_ms is not None:
         settle_arrival(b, moved)
     return True
+
+
+def _paid_by(b: Batch, wanted: Row[Any], keeper: Row[Any]) -> bool:
+    paid = b.ledger.about(f"post:{keeper.code}")
+    task = None if paid is None else b.row(st.task, paid.task)
+    return paid is None or (task is not None and task.wanted == wanted.id)
 
 
 def _say_second(b: Batch, piece: Row[Any], order: Row[Any], keeper: str) -> None:

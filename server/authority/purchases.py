@@ -47,6 +47,8 @@ from trade.ids import first_id, ids_of
 
 RECOVERED: Final = "verdict.recovered"
 """The rule under which a lost server's verdict is noted until its purchase arrives."""
+RECOVERED_UNDONE: Final = "verdict.recovered_undone"
+"""The rule under which is noted that the lost server had seen it taken back: its verdict before that takes no want from another."""
 
 
 def on_bought(b: Batch, document: str, fact: PlacedFact) -> None:
@@ -142,7 +144,7 @@ def decide_purchase(b: Batch, document: str, fact_id: str, code: str, task: Row[
     lost = b.verdict_of(document, fact_id, RECOVERED)
     said = lost is not None
     if lost is not None:
-        verdict, covered = _recovered(b, lost, code, wanted, task, order, fact_id)
+        verdict, covered = _recovered(b, document, lost, code, wanted, task, order, fact_id)
         said = verdict.outcome == lost["outcome"] and verdict.charged_fen == lost["charged_fen"]
         decision = _as_judged(verdict, code)
     if not b.once(document, fact_id, kinds.PurchaseVerdict.KIND, verdict.model_dump(mode="json")):
@@ -213,7 +215,14 @@ def _adopted_in(b: Batch, pieces: Sequence[Row[Any]]) -> list[str]:
 
 
 def _recovered(
-    b: Batch, lost: Mapping[str, Any], code: str, wanted: Row[Any], task: Row[Any], order: Row[Any], fact_id: str
+    b: Batch,
+    document: str,
+    lost: Mapping[str, Any],
+    code: str,
+    wanted: Row[Any],
+    task: Row[Any],
+    order: Row[Any],
+    fact_id: str,
 ) -> tuple[kinds.PurchaseVerdict, bool]:
     """Return a lost server's verdict as it stands now, and whether the money for it is there.
 
@@ -223,9 +232,14 @@ def _recovered(
     verdict = kinds.PurchaseVerdict.model_validate(lost)
     if verdict.outcome in ("keeps", "over_cap") and wanted.status in ("closing", "closed"):
         verdict = verdict.model_copy(update={"outcome": "closed_unseen", "keeper": None})
-    if verdict.outcome in ("keeps", "over_cap") and not make_room(b, wanted, order, code):
+    undone = b.verdict_of(document, fact_id, RECOVERED_UNDONE) is not None and wanted.keeper not in (None, code)
+    if verdict.outcome in ("keeps", "over_cap") and (undone or not make_room(b, wanted, order, code)):
         b.discrepancy("verdict_recovered", f"piece:{code}", PLATFORM, facts=[fact_id])
         return verdict_body(Second(keeper=wanted.keeper), fact_id), True
+    if verdict.outcome == "closed_unseen" and b.ledger.captured_fen(wanted.id, PRINCIPAL) > 0:
+        # Another piece was paid for since the restore, and then closed: one want is paid for once.
+        b.discrepancy("verdict_recovered", f"piece:{code}", PLATFORM, facts=[fact_id])
+        return verdict_body(Second(keeper=None), fact_id), True
     missing_fen = verdict.charged_fen - b.ledger.open_fen(wanted.id, PRINCIPAL)
     if missing_fen <= 0:
         return verdict, True

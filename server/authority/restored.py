@@ -21,7 +21,7 @@ from server.authority.batch import PLATFORM, Batch, body_of
 from server.authority.closing import CLOSED_AFTER, close_order
 from server.authority.dispatch import has_left
 from server.authority.documents import say_scope
-from server.authority.purchases import RECOVERED
+from server.authority.purchases import RECOVERED, RECOVERED_UNDONE
 from server.authority.succession import join_newest
 from server.rows import insert_once
 from sync_core.errors import RefusedError
@@ -104,6 +104,7 @@ def _purchase_was_judged(b: Batch, document: str, fact: PlacedFact, verdict: kin
     own = b.verdict_of(document, verdict.fact, kinds.PurchaseVerdict.KIND)
     told = own if own is None else b.verdict_of(document, verdict.fact, CLOSED_AFTER) or own
     if verdict.outcome == "undone":
+        b.once(document, verdict.fact, RECOVERED_UNDONE, verdict.model_dump(mode="json"))
         return  # The picker's own word for it undoes it here as well.
     if own is None or told is None:
         # It may have been closed after it was bought: the last verdict is the one that stood.

@@ -1,0 +1,169 @@
+"""A restored server hears the lost one's words after its own decisions: each want is paid once, by whom it belongs to (decision 17)."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from server import commands as c
+from server import schema as s
+from server.authority import Authority
+from server.installation import TOKEN, open_server
+from server.recount import recount_server
+from tests.unit.server.day import START_MS, Day, open_day
+from tests.unit.server.test_restart import CODE, deliver_all
+from tests.unit.server.test_returns import ship
+from trade import kinds
+from trade.projections import MARKET_DAY
+
+
+def _open_again(folder: Path) -> Day:
+    server = open_server(folder, synchronous="OFF", now_ms=START_MS, seed=b"s" * 32)
+    return Day(server=server, authority=Authority(server))
+
+
+def lost_after(day: Day, tmp_path: Path, work: Callable[[Day], None]) -> tuple[list[Any], Day]:
+    """Back up, let the server work on and be lost; return all envelopes that it held, and the restored one."""
+    day.store.close()
+    shutil.copytree(tmp_path / "a", tmp_path / "b", ignore=shutil.ignore_patterns(TOKEN))
+    lost = _open_again(tmp_path / "a")
+    day.server, day.authority = lost.server, lost.authority
+    work(day)
+    rows = sorted(day.all(s.envelope), key=lambda row: (row.device, row.n))
+    day.store.close()
+    return rows, _open_again(tmp_path / "b")
+
+
+def faults(day: Day) -> list[str]:
+    checks, _ = recount_server(day.server, MARKET_DAY)
+    return [fault for check in checks for fault in check.faults]
+
+
+def test_what_was_drawn_from_stock_makes_no_room(tmp_path: Path) -> None:
+    day = open_day(tmp_path / "a")
+    wall, phone = day.enrol("warehouse", "wu"), day.enrol("picker", "ann")
+    day.orders(f"A1|{CODE}|1")
+    day.do(c.RoutesAssign())
+    back = phone.buy("T1001-1", 6000)
+    wall.say(day.warehouse(), kinds.ScannedIn().about(f"piece:{back}"))
+    ship(day, wall, "O1001", back)
+    day.do(c.MerchantCreate(id="m2", name="商家二"))
+    day.do(c.ShopSet(shop="另一家", merchant="m2"))
+    day.do(c.TopUp(merchant="m2", amount_fen=500_00, key="x"))
+    day.orders(f"B1|{CODE}|1", shop="另一家")
+    kept = ""
+
+    def work(lost: Day) -> None:
+        nonlocal kept
+        lost.do(c.RoutesAssign())
+        kept = phone.buy("T1002-1", 6100)
+        assert lost.piece(kept).outcome == "keeps"
+
+    rows, restored = lost_after(day, tmp_path, work)
+    wall.day = restored
+    wall.say("warehouse/main/1", kinds.PieceInspected(passed=True).about(f"piece:{back}", "return:R1"))
+    wall.say("warehouse/main/1", kinds.PieceDrawn().about(f"piece:{back}", "task:T1002-1", "order:O1002"))
+    assert restored.wanted("T1002-1").keeper == back
+    before = restored.money("m2")
+    heads = restored.store.read_vector
+    unheard = [row for row in rows if row.device != wall.number and heads(row.document).get(row.device, 0) < row.seq]
+    deliver_all(restored, unheard)
+    assert sum(before) - sum(restored.money("m2")) in (0, 6100)
+    assert restored.piece(back).owner == "m1"
+    assert faults(restored) == []
+
+
+def test_what_was_swapped_in_makes_no_room_for_another_wants_money(tmp_path: Path) -> None:
+    day = open_day(tmp_path / "a", merchants=("m1", "m2"))
+    wall = day.enrol("warehouse", "wu")
+    first, second = day.enrol("picker", "ann"), day.enrol("picker", "bob")
+    day.orders(f"A1|{CODE}|1")
+    day.do(c.RoutesAssign(devices=[second.number]))
+    day.orders(f"B1|{CODE}|1", shop="m2")
+    day.do(c.RoutesAssign(devices=[first.number]))
+    first.sync(day.task("T1002-1").document)
+    first.offline = True
+    other = day.do(c.TaskReassign(task="T1002-1", device=second.number))["task"]
+
+    def work(lost: Day) -> None:
+        kept = first.buy("T1002-1", 6100)
+        first.offline = False
+        first.deliver()
+        assert lost.piece(kept).outcome == "keeps"
+
+    rows, restored = lost_after(day, tmp_path, work)
+    wall.day = second.day = restored
+    x, y = second.buy(other, 5000), second.buy("T1001-1", 6000)
+    for code in (x, y):
+        wall.say("warehouse/main/1", kinds.ScannedIn().about(f"piece:{code}"))
+    about = (f"piece:{x}", f"piece:{y}", "task:T1001-1", f"task:{other}")
+    wall.say("warehouse/main/1", kinds.PiecesSwapped(tasks=["T1001-1", other]).about(*about))
+    assert restored.wanted("T1002-1").keeper == y
+    before = restored.money("m1"), restored.money("m2")
+    deliver_all(restored, rows)
+    assert (restored.money("m1"), restored.money("m2")) == before
+    assert restored.wanted("T1002-1").keeper == y
+    assert faults(restored) == []
+
+
+@pytest.mark.parametrize("words_first", [True, False])
+@pytest.mark.parametrize("closed_by", ["lost", "restored"])
+def test_a_want_that_was_closed_is_paid_for_once(tmp_path: Path, words_first: bool, closed_by: str) -> None:
+    day = open_day(tmp_path / "a")
+    day.enrol("warehouse", "wu")
+    first, second = day.enrol("picker", "ann"), day.enrol("picker", "bob")
+    day.orders(f"A1|{CODE}|1")
+    day.do(c.RoutesAssign(devices=[first.number]))
+    first.sync(day.task("T1001-1").document)
+    first.offline = True
+    other = day.do(c.TaskReassign(task="T1001-1", device=second.number))["task"]
+    start = sum(day.money())
+
+    def work(lost: Day) -> None:
+        second.buy(other, 6000)
+        first.buy("T1001-1", 6100)
+        first.offline = False
+        first.deliver()
+        if closed_by == "lost":
+            lost.do(c.OrderClose(order="O1001"))
+
+    rows, restored = lost_after(day, tmp_path, work)
+    deliver_all(restored, [row for row in rows if row.device == first.number])
+    if closed_by == "restored":
+        restored.do(c.OrderClose(order="O1001"))
+    rest = [row for row in rows if row.device != first.number]
+    deliver_all(restored, rest if words_first else sorted(rest, key=lambda row: (row.device == 0, row.n)))
+    assert 0 < start - sum(restored.money()) < 7000
+    assert faults(restored) == []
+
+
+def test_what_the_lost_server_saw_taken_back_takes_no_want_from_another(tmp_path: Path) -> None:
+    day = open_day(tmp_path / "a")
+    day.enrol("warehouse", "wu")
+    first, second = day.enrol("picker", "ann"), day.enrol("picker", "bob")
+    day.orders(f"A1|{CODE}|1")
+    day.do(c.RoutesAssign(devices=[first.number]))
+    first.sync(day.task("T1001-1").document)
+    other = day.do(c.TaskReassign(task="T1001-1", device=second.number))["task"]
+    second.sync(day.task(other).document)
+    start = sum(day.money())
+    served = ""
+
+    def work(lost: Day) -> None:
+        nonlocal served
+        slip = first.buy("T1001-1", 6100)
+        undone = kinds.PieceUndone(fact=str(lost.piece(slip).bought_fact))
+        first.say(first.route("T1001-1"), undone.about("task:T1001-1", f"piece:{slip}"))
+        served = second.buy(other, 6000)
+        assert lost.piece(served).outcome == "keeps"
+
+    rows, restored = lost_after(day, tmp_path, work)
+    deliver_all(restored, sorted(rows, key=lambda row: (row.device == first.number, row.device, row.n)))
+    assert restored.wanted("T1001-1").keeper == served
+    assert restored.piece(served).outcome == "keeps"
+    assert start - sum(restored.money()) == 6000
+    assert faults(restored) == []
