@@ -55,6 +55,3 @@ class Patience:
     def forget(self, older: str) -> None:
         """The document has left this device."""
         self._spans = {names: span for names, span in self._spans.items() if names[0] != older}
-
-
-__all__ = ["Heard", "Patience"]

@@ -38,7 +38,8 @@ from sync_core.fold import Trade
 from sync_core.gate import HEADER_BYTES
 from trade.projections import MARKET_DAY
 
-ENVELOPES_AT_ONCE: Final = 400
+ENVELOPES_AT_ONCE: Final = 100
+"""More than a step gets through: what it does not, the next one reads again."""
 COMMANDS_AT_ONCE: Final = 20
 TIMERS_MS: Final = 1000
 POSITION: Final = "authority.position"
@@ -136,8 +137,9 @@ class Authority:
                 with conn.begin_nested():
                     b = self._batch(conn, now_ms)
                     done = 0
-                    for done, row in enumerate(rows, 1):  # noqa: B007 - it is returned
+                    for row in rows:
                         self._take(b, row)
+                        done += 1
                         if not go_on():
                             break
                     self._finish(b)

@@ -307,14 +307,21 @@ def _drawn_for(b: Batch, wanted: Row[Any]) -> list[str]:
 
 def _say_freed(b: Batch, piece: Row[Any], order: Row[Any]) -> None:
     """Both ends hear that the piece serves no order any more, so that the wall puts it on a shelf."""
-    task = b.row(st.task, piece.task)
-    if task is None or piece.bought_fact is None:
+    if piece.bought_fact is None:
         return
     verdict = kinds.PurchaseVerdict(
         fact=piece.bought_fact, outcome="closed_unseen", owner=order.merchant, charged_fen=piece.charged_fen,
         excess_fen=piece.excess_fen,
     )  # fmt: skip
-    if b.once(task.document or "", piece.bought_fact, CLOSED_AFTER, verdict.model_dump(mode="json")):
+    judge_once_more(b, CLOSED_AFTER, piece, order, verdict)
+
+
+def judge_once_more(b: Batch, rule: str, piece: Row[Any], order: Row[Any], verdict: kinds.PurchaseVerdict) -> None:
+    """Say a later verdict on a piece's purchase where its task is and in the warehouse, once per rule."""
+    task = b.row(st.task, piece.task)
+    if task is None:
+        return
+    if b.once(task.document or "", verdict.fact, rule, verdict.model_dump(mode="json")):
         warehouse = warehouse_document(order.warehouse) if order.warehouse else None
         b.say_to([task.document, warehouse], verdict.about(f"task:{task.id}", f"piece:{piece.code}"))
 

@@ -15,7 +15,7 @@ from server import schema_trade as st
 from server.authority import closing
 from server.authority.batch import PLATFORM, Batch, body_of, warehouse_document
 from server.authority.dispatch import next_attempt, put_in_warehouse
-from server.authority.holds import freeze_paid
+from server.authority.holds import freeze_paid, who_paid
 from server.authority.purchases import give_back
 from server.ledger import PRINCIPAL, About, HoldPart
 from sync_core.errors import RefusedError
@@ -144,7 +144,7 @@ def correct_price(b: Batch, document: str, fact: PlacedFact, code: str, price_fe
         or piece.outcome not in ("keeps", "over_cap", "closed_unseen")
     ):
         return
-    task, order = _who_paid(b, code, task, order)
+    task, order = who_paid(b, code, task, order)
     about = replace(about, merchant=order.merchant, order=order.id, task=task.id)
     held_fen = b.ledger.open_fen(task.wanted, PRINCIPAL)
     judged = judge_correction(
@@ -190,17 +190,6 @@ def correct_price(b: Batch, document: str, fact: PlacedFact, code: str, price_fe
             key=f"price_raised|{document}|{fact.id}",
             platform_fen=judged.platform_fen,
         )
-
-
-def _who_paid(b: Batch, code: str, task: Row[Any], order: Row[Any]) -> tuple[Row[Any], Row[Any]]:
-    """The task and the order whose money paid for a piece: those it was resold to, else those it was bought for.
-
-    A piece that was swapped, or drawn for another order that has not shipped, serves one that paid nothing for it.
-    """
-    bought = b.ledger.about(f"post:{code}")
-    if b.ledger.has(f"post:{code}:{task.wanted}") or bought is None:
-        return task, order
-    return b.row(st.task, bought.task) or task, b.row(st.shop_order, bought.order) or order
 
 
 def _freeze_whole(b: Batch, wanted: Row[Any], task: Row[Any], order: Row[Any], code: str, about: About) -> None:

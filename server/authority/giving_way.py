@@ -12,8 +12,9 @@ from typing import Any, Final
 from sqlalchemy import Row
 
 from server import schema_trade as st
-from server.authority.batch import PLATFORM, Batch, warehouse_document
-from server.authority.holds import freeze_paid
+from server.authority.batch import PLATFORM, Batch
+from server.authority.closing import judge_once_more
+from server.authority.holds import freeze_paid, who_paid
 from server.authority.shelving import SERVING, settle_arrival
 from trade import kinds
 
@@ -29,7 +30,8 @@ def make_room(b: Batch, wanted: Row[Any], order: Row[Any], code: str) -> bool:
     keeper = b.row(st.piece, wanted.keeper)
     if keeper is None or keeper.bought_fact is None or keeper.outcome not in SERVING or keeper.place not in _MOVABLE:
         return False
-    if keeper.reserved == wanted.id or not _paid_by(b, wanted, keeper):
+    task = b.row(st.task, keeper.task)
+    if keeper.reserved == wanted.id or task is None or who_paid(b, keeper.code, task, order)[0].wanted != wanted.id:
         return False  # Of the stock, or swapped: another want's money paid for it, or nobody's yet.
     about = b.about(order=order, task=keeper.task or "", piece=keeper.code, fact=keeper.bought_fact)
     if keeper.charged_fen:
@@ -42,26 +44,11 @@ def make_room(b: Batch, wanted: Row[Any], order: Row[Any], code: str) -> bool:
     b.settle_discrepancy(f"over_cap|piece:{keeper.code}", "这件让给了另一件 / it gave way to another piece")
     b.discrepancy("second_piece", f"piece:{keeper.code}", PLATFORM, facts=[keeper.bought_fact], code=keeper.code)
     b.set(st.wanted, wanted.id, keeper=None)
-    _say_second(b, keeper, order, code)
+    verdict = kinds.PurchaseVerdict(
+        fact=keeper.bought_fact, outcome="second", owner=PLATFORM, charged_fen=0, keeper=code
+    )
+    judge_once_more(b, GAVE_WAY, keeper, order, verdict)
     moved = b.row(st.piece, keeper.code)
     if moved is not None and moved.scanned_ms is not None:
         settle_arrival(b, moved)
     return True
-
-
-def _paid_by(b: Batch, wanted: Row[Any], keeper: Row[Any]) -> bool:
-    paid = b.ledger.about(f"post:{keeper.code}")
-    task = None if paid is None else b.row(st.task, paid.task)
-    return paid is None or (task is not None and task.wanted == wanted.id)
-
-
-def _say_second(b: Batch, piece: Row[Any], order: Row[Any], keeper: str) -> None:
-    task = b.row(st.task, piece.task)
-    if task is None:
-        return
-    verdict = kinds.PurchaseVerdict(
-        fact=piece.bought_fact, outcome="second", owner=PLATFORM, charged_fen=0, keeper=keeper
-    )
-    if b.once(task.document or "", piece.bought_fact, GAVE_WAY, verdict.model_dump(mode="json")):
-        warehouse = warehouse_document(order.warehouse) if order.warehouse else None
-        b.say_to([task.document, warehouse], verdict.about(f"task:{task.id}", f"piece:{piece.code}"))

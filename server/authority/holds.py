@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Row
 
+from server import schema_trade as st
 from server.authority.batch import Batch
 from server.ledger import PRINCIPAL, About, HoldPart
 from trade.pricing import LineWanted, Quote, order_price
@@ -50,3 +51,14 @@ def freeze_paid(b: Batch, wanted: str, amount_fen: int, *, key: str, about: Abou
     frozen_fen = min(amount_fen, b.ledger.captured_fen(wanted, PRINCIPAL))
     b.ledger.unpost(wanted, frozen_fen, key=key, about=about, zh=zh, en=en)
     b.ledger.uncharge(amount_fen - frozen_fen, key=f"{key}:excess", about=about, zh=zh, en=en)
+
+
+def who_paid(b: Batch, code: str, task: Row[Any], order: Row[Any]) -> tuple[Row[Any], Row[Any]]:
+    """The task and the order whose money paid for a piece: those it was resold to, else those it was bought for.
+
+    A piece that was swapped, or drawn for another order that has not shipped, serves one that paid nothing for it.
+    """
+    bought = b.ledger.about(f"post:{code}")
+    if b.ledger.has(f"post:{code}:{task.wanted}") or bought is None:
+        return task, order
+    return b.row(st.task, bought.task) or task, b.row(st.shop_order, bought.order) or order

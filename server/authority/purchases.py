@@ -232,14 +232,17 @@ def _recovered(
     verdict = kinds.PurchaseVerdict.model_validate(lost)
     if verdict.outcome in ("keeps", "over_cap") and wanted.status in ("closing", "closed"):
         verdict = verdict.model_copy(update={"outcome": "closed_unseen", "keeper": None})
-    undone = b.verdict_of(document, fact_id, RECOVERED_UNDONE) is not None and wanted.keeper not in (None, code)
-    if verdict.outcome in ("keeps", "over_cap") and (undone or not make_room(b, wanted, order, code)):
-        b.discrepancy("verdict_recovered", f"piece:{code}", PLATFORM, facts=[fact_id])
-        return verdict_body(Second(keeper=wanted.keeper), fact_id), True
-    if verdict.outcome == "closed_unseen" and b.ledger.captured_fen(wanted.id, PRINCIPAL) > 0:
+    keeper = None
+    if verdict.outcome in ("keeps", "over_cap"):
+        keeper = wanted.keeper
+        undone = b.verdict_of(document, fact_id, RECOVERED_UNDONE) is not None and keeper not in (None, code)
+        is_second = undone or not make_room(b, wanted, order, code)
+    else:
         # Another piece was paid for since the restore, and then closed: one want is paid for once.
+        is_second = verdict.outcome == "closed_unseen" and b.ledger.captured_fen(wanted.id, PRINCIPAL) > 0
+    if is_second:
         b.discrepancy("verdict_recovered", f"piece:{code}", PLATFORM, facts=[fact_id])
-        return verdict_body(Second(keeper=None), fact_id), True
+        return verdict_body(Second(keeper=keeper), fact_id), True
     missing_fen = verdict.charged_fen - b.ledger.open_fen(wanted.id, PRINCIPAL)
     if missing_fen <= 0:
         return verdict, True
