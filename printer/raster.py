@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import lru_cache
-from importlib.resources import as_file, files
+from importlib.resources import as_file
 from typing import Final, cast
 
 from PIL import Image, ImageDraw, ImageFont
@@ -29,11 +29,14 @@ from printer.label import (
     Text,
 )
 from printer.symbols import code128_modules, qr_matrix
+from printer.web_font import font_collection
 
 MISSING_GLYPH: Final = "〓"
 _MONO_FACE: Final = 1
 _HALF_CELL_SHRINK: Final = 5 / 6  # the mono face is 0.6 em wide; half a cell is 0.5
 _BASELINE: Final = 0.86  # of the cell, so that hanzi stand in its middle
+_INK: Final = [255] + [0] * 255
+"""Where a picture is black, the paper takes ink."""
 
 
 def draw_label(label: Label, *, dots_per_mm: float = 8) -> Image.Image:
@@ -44,30 +47,35 @@ def draw_label(label: Label, *, dots_per_mm: float = 8) -> Image.Image:
         match element:
             case Text():
                 picture = draw_text(element.text, height_dots=round(element.height_mm * dots_per_mm), bold=element.bold)
-                _burn(image, picture, x_dots, y_dots)
+                burn(image, picture, x_dots, y_dots)
             case Code128():
                 module_dots = max(1, round(element.module_mm * dots_per_mm))
                 bars = draw_code128(element.data, module_dots, round(element.height_mm * dots_per_mm))
-                _burn(image, bars, x_dots, y_dots)
+                burn(image, bars, x_dots, y_dots)
                 if element.readable:
                     text = readable_text(element)
                     picture = draw_text(text.text, height_dots=round(text.height_mm * dots_per_mm))
-                    _burn(image, picture, round(text.x_mm * dots_per_mm), round(text.y_mm * dots_per_mm))
+                    burn(image, picture, round(text.x_mm * dots_per_mm), round(text.y_mm * dots_per_mm))
             case Qr():
-                _burn(image, draw_qr(element.data, max(1, round(element.module_mm * dots_per_mm))), x_dots, y_dots)
+                burn(image, draw_qr(element.data, max(1, round(element.module_mm * dots_per_mm))), x_dots, y_dots)
             case Line():
                 size = (round(element.width_mm * dots_per_mm), round(element.height_mm * dots_per_mm))
-                _burn(image, Image.new("1", (max(1, size[0]), max(1, size[1])), 0), x_dots, y_dots)
+                burn(image, Image.new("1", (max(1, size[0]), max(1, size[1])), 0), x_dots, y_dots)
             case Box():
                 right, bottom = x_dots + round(element.width_mm * dots_per_mm) - 1, 0
                 bottom = y_dots + round(element.height_mm * dots_per_mm) - 1
                 thickness = max(1, round(element.thickness_mm * dots_per_mm))
                 ImageDraw.Draw(image).rectangle((x_dots, y_dots, right, bottom), outline=0, width=thickness)
             case Picture():
-                _burn(image, draw_picture(element, dots_per_mm), x_dots, y_dots)
+                burn(image, draw_picture(element, dots_per_mm), x_dots, y_dots)
             case CopyMark():
                 pass  # the first copy leaves it white; the spool replaces it on later ones
     return image
+
+
+def burn(image: Image.Image, picture: Image.Image, x_dots: int, y_dots: int) -> None:
+    """Paste only the ink: overlapping white must not erase. What lies beyond the paper is lost, as on paper."""
+    image.paste(0, (x_dots, y_dots), picture.point(_INK))
 
 
 def draw_text(text: str, *, height_dots: int, bold: bool = False) -> Image.Image:
@@ -162,10 +170,5 @@ def _drawn(font: ImageFont.FreeTypeFont, char: str) -> tuple[tuple[int, int], by
 
 @lru_cache(maxsize=64)
 def _font(size_dots: int) -> ImageFont.FreeTypeFont:
-    with as_file(files("paperang_p2_fonts_cjk") / "fonts" / "wqy-microhei.ttc") as path:
+    with as_file(font_collection()) as path:
         return ImageFont.truetype(str(path), max(1, size_dots), index=_MONO_FACE)
-
-
-def _burn(image: Image.Image, picture: Image.Image, x_dots: int, y_dots: int) -> None:
-    """Paste only the ink: overlapping white must not erase."""
-    image.paste(0, (x_dots, y_dots), picture.point(lambda value: 0 if value else 255))

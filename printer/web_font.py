@@ -9,10 +9,16 @@ from __future__ import annotations
 import struct
 from functools import lru_cache
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from typing import Final
 
 _RECORD: Final = struct.Struct(">4sIII")
 """Tag, checksum, offset, length of a table."""
+
+
+def font_collection() -> Traversable:
+    """Return the file of the labels' font, as its package brings it."""
+    return files("paperang_p2_fonts_cjk") / "fonts" / "wqy-microhei.ttc"
 
 
 @lru_cache(maxsize=1)
@@ -20,9 +26,9 @@ def chinese_font() -> bytes:
     """Return a TrueType file, 5 MB.
 
     Raises:
-        FileNotFoundError: the font package is not installed.
+        FileNotFoundError: the font package came without its file.
     """
-    return first_face((files("paperang_p2_fonts_cjk") / "fonts" / "wqy-microhei.ttc").read_bytes())
+    return first_face(font_collection().read_bytes())
 
 
 def first_face(collection: bytes) -> bytes:

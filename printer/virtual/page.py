@@ -14,8 +14,7 @@ import zxingcpp
 from PIL import Image
 from typing_extensions import Buffer
 
-_INK = [255] + [0] * 255
-"""White where a picture is black: where the paper takes ink."""
+from printer.raster import burn
 
 
 @dataclass(slots=True, kw_only=True)
@@ -28,8 +27,8 @@ class Page:
     text: list[str] = field(default_factory=list)
 
     def burn(self, picture: Image.Image, x: int, y: int) -> None:
-        """Add ink; what lies beyond the paper is lost, as on paper."""
-        self.image.paste(0, (x, y), picture.point(_INK))
+        """Add ink."""
+        burn(self.image, picture, x, y)
 
     def add_text(self, text: str) -> None:
         """List a text once, though bold is struck twice."""

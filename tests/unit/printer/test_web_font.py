@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import io
 import struct
-from importlib.resources import as_file, files
+from importlib.resources import as_file
 
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from printer.web_font import chinese_font, first_face
+from printer.web_font import chinese_font, first_face, font_collection
 
 
 def drawn(font: ImageFont.FreeTypeFont) -> bytes:
@@ -20,7 +20,7 @@ def drawn(font: ImageFont.FreeTypeFont) -> bytes:
 
 
 def test_it_draws_what_the_collection_draws() -> None:
-    with as_file(files("paperang_p2_fonts_cjk") / "fonts" / "wqy-microhei.ttc") as path:
+    with as_file(font_collection()) as path:
         whole = ImageFont.truetype(str(path), 40, index=0)
     own = ImageFont.truetype(io.BytesIO(chinese_font()), 40)
     assert own.getname() == whole.getname()
