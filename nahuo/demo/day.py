@@ -74,7 +74,7 @@ class Day:
         held = [order for order in self.eyes.orders(status="held") if "message" in str(order.get("holds", ""))]
         merchant.give_all((f"/merchant/orders/{order['id']}/message-read", {}) for order in held)
         self.scene.admin.need("/platform/routes/assign")
-        tasks = self.eyes.wait(lambda: self.eyes.spread(), "the phones never got their tasks", seconds=60)
+        tasks = self.eyes.wait(self.eyes.spread, "the phones never got their tasks", seconds=60)
         self.tell(f"{tasks} tasks are on the phones, walking order")
         self.eyes.wait(lambda: self.eyes.terminal_knows(tasks), "the terminal never got its tasks", seconds=60)
         self.eyes.wait(
@@ -93,9 +93,7 @@ class Day:
         before = self.eyes.labels()
         pickers = [self._meanwhile(self._walk, key, self._rng.randrange(2**32)) for key in PHONES]
         door = self._meanwhile(self._first_bags, pickers)
-        for somebody in (*pickers, door):
-            somebody.join()
-        self._raise_errors()
+        self._join(*pickers, door)
         self.eyes.wait(
             lambda: self.eyes.labels() - before >= self.tally.bought, "labels are missing at the printers", seconds=60
         )
@@ -137,8 +135,7 @@ class Day:
         self.tally.kills += 1
         self.scene.restart_server()
         self._try_again()
-        door.join()
-        self._raise_errors()
+        self._join(door)
         self.eyes.drain()
         self._ask_the_impossible()
         self._decide()
@@ -154,10 +151,7 @@ class Day:
     def second_round(self) -> None:
         """Re-quoted and changed tasks come back and are bought with the signal on; the rest is packed."""
         self.scene.admin.give("/platform/routes/assign")
-        pickers = [self._meanwhile(self._buy_the_rest, key, self._rng.randrange(2**32)) for key in PHONES]
-        for picker in pickers:
-            picker.join()
-        self._raise_errors()
+        self._join(*[self._meanwhile(self._buy_the_rest, key, self._rng.randrange(2**32)) for key in PHONES])
         self.eyes.drain()
         for _ in range(2):
             self._scan_labels()
@@ -361,7 +355,7 @@ class Day:
     # --- two at once ----------------------------------------------------------------------------------------------------------------
 
     def _meanwhile(self, run: Callable[..., None], *args: Any) -> threading.Thread:
-        """Somebody does this while the day goes on; whoever joins the thread calls `_raise_errors` then."""
+        """Somebody does this while the day goes on; `_join` waits for it."""
         somebody = threading.Thread(target=self._guarded, args=(run, *args))
         somebody.start()
         return somebody
@@ -372,6 +366,8 @@ class Day:
         except Exception as error:  # noqa: BLE001 - told by the thread that joins
             self._errors.append(f"{type(error).__name__}: {error}")
 
-    def _raise_errors(self) -> None:
+    def _join(self, *people: threading.Thread) -> None:
+        for somebody in people:
+            somebody.join()
         if self._errors:
             raise RetryableError("; ".join(self._errors))
