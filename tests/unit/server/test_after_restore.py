@@ -2,45 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from server import commands as c
-from server import schema as s
-from server.authority import Authority
-from server.installation import TOKEN, open_server
-from server.recount import recount_server
-from tests.unit.server.day import START_MS, Day, open_day
-from tests.unit.server.test_restart import CODE, deliver_all
+from tests.unit.server.day import open_day
+from tests.unit.server.restoring import back_up, deliver_all, faults, lose, two_phones_for_one_piece
+from tests.unit.server.test_restart import CODE
 from tests.unit.server.test_returns import ship
 from trade import kinds
-from trade.projections import MARKET_DAY
-
-
-def _open_again(folder: Path) -> Day:
-    server = open_server(folder, synchronous="OFF", now_ms=START_MS, seed=b"s" * 32)
-    return Day(server=server, authority=Authority(server))
-
-
-def lost_after(day: Day, tmp_path: Path, work: Callable[[Day], None]) -> tuple[list[Any], Day]:
-    """Back up, let the server work on and be lost; return all envelopes that it held, and the restored one."""
-    day.store.close()
-    shutil.copytree(tmp_path / "a", tmp_path / "b", ignore=shutil.ignore_patterns(TOKEN))
-    lost = _open_again(tmp_path / "a")
-    day.server, day.authority = lost.server, lost.authority
-    work(day)
-    rows = sorted(day.all(s.envelope), key=lambda row: (row.device, row.n))
-    day.store.close()
-    return rows, _open_again(tmp_path / "b")
-
-
-def faults(day: Day) -> list[str]:
-    checks, _ = recount_server(day.server, MARKET_DAY)
-    return [fault for check in checks for fault in check.faults]
 
 
 def test_what_was_drawn_from_stock_makes_no_room(tmp_path: Path) -> None:
@@ -55,15 +26,11 @@ def test_what_was_drawn_from_stock_makes_no_room(tmp_path: Path) -> None:
     day.do(c.ShopSet(shop="另一家", merchant="m2"))
     day.do(c.TopUp(merchant="m2", amount_fen=500_00, key="x"))
     day.orders(f"B1|{CODE}|1", shop="另一家")
-    kept = ""
-
-    def work(lost: Day) -> None:
-        nonlocal kept
-        lost.do(c.RoutesAssign())
-        kept = phone.buy("T1002-1", 6100)
-        assert lost.piece(kept).outcome == "keeps"
-
-    rows, restored = lost_after(day, tmp_path, work)
+    back_up(day, tmp_path)
+    day.do(c.RoutesAssign())
+    kept = phone.buy("T1002-1", 6100)
+    assert day.piece(kept).outcome == "keeps"
+    rows, restored = lose(day, tmp_path)
     wall.day = restored
     wall.say("warehouse/main/1", kinds.PieceInspected(passed=True).about(f"piece:{back}", "return:R1"))
     wall.say("warehouse/main/1", kinds.PieceDrawn().about(f"piece:{back}", "task:T1002-1", "order:O1002"))
@@ -88,14 +55,12 @@ def test_what_was_swapped_in_makes_no_room_for_another_wants_money(tmp_path: Pat
     first.sync(day.task("T1002-1").document)
     first.offline = True
     other = day.do(c.TaskReassign(task="T1002-1", device=second.number))["task"]
-
-    def work(lost: Day) -> None:
-        kept = first.buy("T1002-1", 6100)
-        first.offline = False
-        first.deliver()
-        assert lost.piece(kept).outcome == "keeps"
-
-    rows, restored = lost_after(day, tmp_path, work)
+    back_up(day, tmp_path)
+    kept = first.buy("T1002-1", 6100)
+    first.offline = False
+    first.deliver()
+    assert day.piece(kept).outcome == "keeps"
+    rows, restored = lose(day, tmp_path)
     wall.day = second.day = restored
     x, y = second.buy(other, 5000), second.buy("T1001-1", 6000)
     for code in (x, y):
@@ -114,24 +79,16 @@ def test_what_was_swapped_in_makes_no_room_for_another_wants_money(tmp_path: Pat
 @pytest.mark.parametrize("closed_by", ["lost", "restored"])
 def test_a_want_that_was_closed_is_paid_for_once(tmp_path: Path, words_first: bool, closed_by: str) -> None:
     day = open_day(tmp_path / "a")
-    day.enrol("warehouse", "wu")
-    first, second = day.enrol("picker", "ann"), day.enrol("picker", "bob")
-    day.orders(f"A1|{CODE}|1")
-    day.do(c.RoutesAssign(devices=[first.number]))
-    first.sync(day.task("T1001-1").document)
-    first.offline = True
-    other = day.do(c.TaskReassign(task="T1001-1", device=second.number))["task"]
+    _, first, second, other = two_phones_for_one_piece(day, CODE)
     start = sum(day.money())
-
-    def work(lost: Day) -> None:
-        second.buy(other, 6000)
-        first.buy("T1001-1", 6100)
-        first.offline = False
-        first.deliver()
-        if closed_by == "lost":
-            lost.do(c.OrderClose(order="O1001"))
-
-    rows, restored = lost_after(day, tmp_path, work)
+    back_up(day, tmp_path)
+    second.buy(other, 6000)
+    first.buy("T1001-1", 6100)
+    first.offline = False
+    first.deliver()
+    if closed_by == "lost":
+        day.do(c.OrderClose(order="O1001"))
+    rows, restored = lose(day, tmp_path)
     deliver_all(restored, [row for row in rows if row.device == first.number])
     if closed_by == "restored":
         restored.do(c.OrderClose(order="O1001"))
@@ -143,25 +100,17 @@ def test_a_want_that_was_closed_is_paid_for_once(tmp_path: Path, words_first: bo
 
 def test_what_the_lost_server_saw_taken_back_takes_no_want_from_another(tmp_path: Path) -> None:
     day = open_day(tmp_path / "a")
-    day.enrol("warehouse", "wu")
-    first, second = day.enrol("picker", "ann"), day.enrol("picker", "bob")
-    day.orders(f"A1|{CODE}|1")
-    day.do(c.RoutesAssign(devices=[first.number]))
-    first.sync(day.task("T1001-1").document)
-    other = day.do(c.TaskReassign(task="T1001-1", device=second.number))["task"]
+    _, first, second, other = two_phones_for_one_piece(day, CODE)
+    first.offline = False
     second.sync(day.task(other).document)
     start = sum(day.money())
-    served = ""
-
-    def work(lost: Day) -> None:
-        nonlocal served
-        slip = first.buy("T1001-1", 6100)
-        undone = kinds.PieceUndone(fact=str(lost.piece(slip).bought_fact))
-        first.say(first.route("T1001-1"), undone.about("task:T1001-1", f"piece:{slip}"))
-        served = second.buy(other, 6000)
-        assert lost.piece(served).outcome == "keeps"
-
-    rows, restored = lost_after(day, tmp_path, work)
+    back_up(day, tmp_path)
+    slip = first.buy("T1001-1", 6100)
+    undone = kinds.PieceUndone(fact=str(day.piece(slip).bought_fact))
+    first.say(first.route("T1001-1"), undone.about("task:T1001-1", f"piece:{slip}"))
+    served = second.buy(other, 6000)
+    assert day.piece(served).outcome == "keeps"
+    rows, restored = lose(day, tmp_path)
     deliver_all(restored, sorted(rows, key=lambda row: (row.device == first.number, row.device, row.n)))
     assert restored.wanted("T1001-1").keeper == served
     assert restored.piece(served).outcome == "keeps"

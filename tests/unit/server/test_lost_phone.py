@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,12 +9,10 @@ import pytest
 
 from server import commands as c
 from server import schema as s
-from server.authority import Authority
-from server.installation import TOKEN, open_server
 from server.ledger import GOODS
 from server.recount import recount_server
-from tests.unit.server.day import START_MS, Day, Device, open_day
-from tests.unit.server.test_restart import deliver_all
+from tests.unit.server.day import Day, Device, open_day
+from tests.unit.server.restoring import back_up, deliver_all, lose
 from trade import kinds
 from trade.projections import MARKET_DAY
 
@@ -219,19 +216,13 @@ def test_e29_whose_float_paid_is_asked_when_two_people_used_the_phone(day: Day) 
 def test_e29_a_restored_server_takes_its_adoption_back_and_books_it_once(tmp_path: Path) -> None:
     day = open_day(tmp_path / "a")
     _, phone, code = lost_bag(day)
-    day.store.close()
-    shutil.copytree(tmp_path / "a", tmp_path / "b", ignore=shutil.ignore_patterns(TOKEN))
-    lost = open_server(tmp_path / "a", synchronous="OFF", now_ms=START_MS, seed=b"s" * 32)
-    day.server, day.authority = lost, Authority(lost)
+    back_up(day, tmp_path)
     day.do(c.OrphanAdopt(piece=code))
     phone.deliver()
     money = day.money()
-    rows = sorted(day.all(s.envelope), key=lambda row: (row.device, row.n))
-    lost.store.close()
-    copy = open_server(tmp_path / "b", synchronous="OFF", now_ms=START_MS, seed=b"s" * 32)
-    restored = Day(server=copy, authority=Authority(copy))
+    rows, restored = lose(day, tmp_path)
     deliver_all(restored, rows)
     assert restored.money() == money
     assert posted(restored) == [PAID_FEN]
     assert restored.piece(code).bought_fact.startswith(f"{phone.number}.")
-    copy.store.close()
+    restored.store.close()

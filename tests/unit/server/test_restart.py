@@ -21,9 +21,8 @@ from server.recount import recount_server
 from server.rows import set_meta
 from sync_core.check import Check
 from sync_core.errors import CorruptError
-from sync_core.gate import Run
-from sync_core.hub import Submission, commit_batch
 from tests.unit.server.day import START_MS, Day, Device, open_day
+from tests.unit.server.restoring import back_up, deliver_all, faults, lose, two_phones_for_one_piece
 from trade import kinds
 from trade.projections import MARKET_DAY
 
@@ -247,40 +246,20 @@ def test_a_restored_backup_takes_the_next_server_number_and_jumps_the_device_cou
     third.store.close()
 
 
-def deliver_all(day: Day, rows: list[Any]) -> None:
-    """What devices give a restored hub: every envelope it lacks, the lost server's own included."""
-    for row in rows:
-        if day.store.read_vector(row.document).get(row.device, 0) >= row.seq:
-            continue
-        run = Run(device=row.device, first_seq=row.seq, stored=(bytes(row.stored),))
-        one = Submission(document=row.document, runs=(run,), sent_by=row.device, received_ms=day.now_ms)
-        with day.store.transaction():
-            (told,) = commit_batch(day.store, [one])
-        assert told.applied, told
-        day.work()
-
-
 @pytest.mark.parametrize("order", ["server_first", "devices_first"])
 def test_a_restored_server_takes_its_own_verdicts_back_and_books_them_once(tmp_path: Path, order: str) -> None:
     day = open_day(tmp_path / "a")
     day.enrol("warehouse", "wu")
     phone = day.enrol("picker", "ann")
     day.orders(f"A1|{CODE}|1", f"A2|{CODE}|1")
-    day.store.close()
-    shutil.copytree(tmp_path / "a", tmp_path / "b", ignore=shutil.ignore_patterns(TOKEN))
-    lost = open_server(tmp_path / "a", synchronous="OFF", now_ms=START_MS, seed=b"s" * 32)
-    day.server, day.authority = lost, Authority(lost)
+    back_up(day, tmp_path)
     day.do(c.RoutesAssign())
     code = phone.buy("T1001-1", 6000)
     over = phone.buy("T1002-1", 6900)
     money = day.money()
-    rows = sorted(day.all(s.envelope), key=lambda row: (row.device, row.n))
+    rows, restored = lose(day, tmp_path)
     if order == "devices_first":
         rows.sort(key=lambda row: (-row.device, row.n))
-    lost.store.close()
-
-    copy = open_server(tmp_path / "b", synchronous="OFF", now_ms=START_MS, seed=b"s" * 32)
-    restored = Day(server=copy, authority=Authority(copy))
     deliver_all(restored, rows)
     known = restored.store.key_of(phone.number)
     route = restored.task("T1001-1").document
@@ -290,15 +269,14 @@ def test_a_restored_server_takes_its_own_verdicts_back_and_books_them_once(tmp_p
     assert (restored.piece(code).outcome, restored.piece(over).outcome) == ("keeps", "over_cap")
     assert restored.task("T1001-1").status == "bought"
     assert [restored.order(order).status for order in ("O1001", "O1002")] == ["out", "out"]
-    checks, _ = recount_server(copy, MARKET_DAY)
-    assert [fault for check in checks for fault in check.faults] == []
+    assert faults(restored) == []
     assert restored.parcel("P1001").waybill_no == "ZT0000000001"
     assert "void" not in restored.discrepancies()
     restored.orders(f"A3|{CODE}|1")
     assert restored.order("O101003").order_no == "A3", "no order number is given twice"
     restored.do(c.RoutesAssign())
     assert restored.parcel("P101003").waybill_no == "ZT0000000201", "nor a waybill"
-    copy.store.close()
+    restored.store.close()
 
 
 @pytest.mark.parametrize("gone", [False, True])
@@ -307,27 +285,15 @@ def test_d10_a_piece_kept_since_the_restore_gives_way_to_the_lost_servers_and_th
 ) -> None:
     """The phone whose piece had lost comes first; `gone`: its piece has left before the other phone comes."""
     day = open_day(tmp_path / "a")
-    terminal = day.enrol("warehouse", "wu")
-    first, second = day.enrol("picker", "ann"), day.enrol("picker", "bob")
-    day.orders(f"A1|{CODE}|1")
-    day.do(c.RoutesAssign(devices=[first.number]))
-    first.sync(day.task("T1001-1").document)
-    first.offline = True
-    other = day.do(c.TaskReassign(task="T1001-1", device=second.number))["task"]
-    day.store.close()
-    shutil.copytree(tmp_path / "a", tmp_path / "b", ignore=shutil.ignore_patterns(TOKEN))
-    lost = open_server(tmp_path / "a", synchronous="OFF", now_ms=START_MS, seed=b"s" * 32)
-    day.server, day.authority = lost, Authority(lost)
+    terminal, first, second, other = two_phones_for_one_piece(day, CODE)
+    back_up(day, tmp_path)
     kept, late = second.buy(other, 6000), first.buy("T1001-1", 6100)
     first.offline = False
     first.deliver()
     assert (day.piece(kept).outcome, day.piece(late).outcome) == ("keeps", "second")
     money, fact, warehouse = day.money(), day.piece(late).bought_fact, day.warehouse()
-    rows = sorted(day.all(s.envelope), key=lambda row: (row.device != first.number, row.device, row.n))
-    lost.store.close()
-
-    copy = open_server(tmp_path / "b", synchronous="OFF", now_ms=START_MS, seed=b"s" * 32)
-    restored = Day(server=copy, authority=Authority(copy))
+    rows, restored = lose(day, tmp_path)
+    rows.sort(key=lambda row: row.device != first.number)
     deliver_all(restored, [row for row in rows if row.device == first.number])
     assert restored.piece(late).outcome == "keeps"
     if gone:
@@ -343,9 +309,8 @@ def test_d10_a_piece_kept_since_the_restore_gives_way_to_the_lost_servers_and_th
     assert gone or restored.money() == money
     told = [row for row in restored.all(st.discrepancy) if row.code in ("verdict_recovered", "second_piece")]
     assert fact in [name for row in told for name in json.loads(row.facts)], "which purchase it is about"
-    checks, _ = recount_server(copy, MARKET_DAY)
-    assert [fault for check in checks for fault in check.faults] == []
-    copy.store.close()
+    assert faults(restored) == []
+    restored.store.close()
 
 
 def test_the_recount_and_the_next_version_find_an_order_that_waits_for_dispatch_while_its_task_is_out(
@@ -370,8 +335,7 @@ def test_the_recount_and_the_next_version_find_an_order_that_waits_for_dispatch_
     server = open_server(tmp_path, synchronous="OFF", now_ms=START_MS, seed=b"s" * 32)
     healed = Day(server=server, authority=Authority(server))
     assert [healed.order(f"O{number}").status for number in range(1001, 1005)] == ["out", "out", "closed", "ready"]
-    checks, _ = recount_server(server, MARKET_DAY)
-    assert [fault for check in checks for fault in check.faults] == []
+    assert faults(healed) == []
     server.store.close()
 
 
@@ -402,10 +366,7 @@ def test_d9_a_purchase_that_the_lost_server_closed_after_it_is_booked_as_it_was(
     day.enrol("warehouse", "wu")
     phone = day.enrol("picker", "ann")
     day.orders(f"A1|{CODE}|1", f"A2|{CODE}|1")
-    day.store.close()
-    shutil.copytree(tmp_path / "a", tmp_path / "b", ignore=shutil.ignore_patterns(TOKEN))
-    lost = open_server(tmp_path / "a", synchronous="OFF", now_ms=START_MS, seed=b"s" * 32)
-    day.server, day.authority = lost, Authority(lost)
+    back_up(day, tmp_path)
     day.do(c.RoutesAssign())
     route = phone.route("T1001-1")
     code = phone.buy("T1001-1", paid_fen)
@@ -416,7 +377,7 @@ def test_d9_a_purchase_that_the_lost_server_closed_after_it_is_booked_as_it_was(
         phone.say(route, body.about("task:T1001-1", f"piece:{code}"))
         phone.say(route, kinds.RecallSeen().about("task:T1001-1"))
     money, booked = day.money(), day.piece(code)
-    rows = sorted(day.all(s.envelope), key=lambda row: (row.device, row.n))
+    rows, restored = lose(day, tmp_path)
     if order == "devices_first":
         rows.sort(key=lambda row: (-row.device, row.n))
     elif order == "warehouse_first":
@@ -424,10 +385,6 @@ def test_d9_a_purchase_that_the_lost_server_closed_after_it_is_booked_as_it_was(
     elif order == "phone_knew_no_close":
         rows = [row for row in rows if not (row.document == route and row.device == 0 and row.seq > known)]
         rows.sort(key=lambda row: (row.document.startswith("warehouse"), row.device, row.n))
-    lost.store.close()
-
-    copy = open_server(tmp_path / "b", synchronous="OFF", now_ms=START_MS, seed=b"s" * 32)
-    restored = Day(server=copy, authority=Authority(copy))
     deliver_all(restored, rows)
     assert "authority_failed" not in restored.discrepancies()
     piece, wanted = restored.piece(code), restored.wanted("T1001-1")
@@ -439,9 +396,8 @@ def test_d9_a_purchase_that_the_lost_server_closed_after_it_is_booked_as_it_was(
         assert (piece.outcome, piece.owner, piece.charged_fen) == ("closed_unseen", "m1", booked.charged_fen)
         # What the platform bore stays its own, also when the piece is sold to another (D12).
         assert piece.charged_fen + piece.excess_fen == paid_fen
-    checks, _ = recount_server(copy, MARKET_DAY)
-    assert [fault for check in checks for fault in check.faults] == []
-    copy.store.close()
+    assert faults(restored) == []
+    restored.store.close()
 
 
 def test_a_key_file_that_is_no_key_is_refused(tmp_path: Path) -> None:

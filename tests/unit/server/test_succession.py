@@ -20,7 +20,7 @@ from sync_core import limits
 from sync_core.facts import DOCUMENT_CLOSED, DOCUMENT_WRITER
 from sync_core.lines import SEQS_PER_DOCUMENT
 from tests.unit.server.day import Day, Device, open_day
-from tests.unit.server.test_restart import deliver_all
+from tests.unit.server.restoring import deliver_all
 from tests.unit.server.test_returns import ship
 from trade import kinds
 from trade.ids import first_id
