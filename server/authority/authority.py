@@ -20,7 +20,7 @@ from sqlalchemy import Connection, Row, bindparam, select
 from sqlalchemy.exc import OperationalError
 
 from server import schema as s
-from server.authority.batch import PLATFORM, Batch
+from server.authority.batch import LAST_N, PLATFORM, Batch
 from server.authority.commands import carry_out
 from server.authority.daily import run_timers
 from server.authority.deciding import correct_again, decide
@@ -68,7 +68,8 @@ class Authority:
             rows = read(conn, _NEXT, after_=position, at_most_=ENVELOPES_AT_ONCE).all()
             if rows:
                 done = self._read(rows, now_ms, go_on)
-                set_meta(conn, POSITION, rows[done - 1].n)
+                position = rows[done - 1].n
+                set_meta(conn, POSITION, position)
                 if done == ENVELOPES_AT_ONCE or done < len(rows):
                     return True
             commands = read(conn, _WAITING).all()
@@ -76,6 +77,9 @@ class Authority:
                 self._command(row, now_ms)
             if now_ms - self._timers_ms >= TIMERS_MS or now_ms < self._timers_ms:
                 self._timers(now_ms)
+            # What stands behind all that devices sent was said in this transaction, and recorded as it was said: read, too.
+            if (end := read(conn, LAST_N).scalar_one()) > position:
+                set_meta(conn, POSITION, end)
             return len(commands) == COMMANDS_AT_ONCE
 
     def run_all(self, now_ms: int) -> None:

@@ -291,7 +291,7 @@ class Batch:
             envelopes.append(envelope)
             before = read
         self.store.append(document, rows)
-        last = self.read(_LAST_N).scalar_one()
+        last = self.read(LAST_N).scalar_one()
         for envelope in envelopes:
             self.memory.record(document, envelope, last - (head.seq - envelope.seq))
 
@@ -442,7 +442,8 @@ def body_of(fact: PlacedFact) -> kinds.FactBody:
 
 
 _VERDICT: Final = select(s.verdict.c.outcome).where(s.verdict.c.id == bindparam("id_"))
-_LAST_N: Final = select(func.max(s.envelope.c.n))
+LAST_N: Final = select(func.coalesce(func.max(s.envelope.c.n), 0))
+"""Where the log ends now."""
 _SETTLE: Final = update(st.discrepancy).where(
     st.discrepancy.c.key == bindparam("key_"), st.discrepancy.c.resolved_ms.is_(None)
 )

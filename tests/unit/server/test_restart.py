@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, func, select, update
 
 from server import commands as c
 from server import schema as s
@@ -18,7 +18,7 @@ from server.authority.authority import POSITION
 from server.authority.batch import Batch
 from server.installation import TOKEN, open_server
 from server.recount import recount_server
-from server.rows import set_meta
+from server.rows import get_meta, set_meta
 from sync_core.check import Check
 from sync_core.errors import CorruptError
 from tests.unit.server.day import START_MS, Day, Device, open_day
@@ -64,6 +64,12 @@ def test_a_lost_reading_position_repeats_nothing(day: Day) -> None:
         set_meta(conn, POSITION, 0)
     Authority(day.server).run_all(day.now_ms)
     assert everything(day) == before
+
+
+def test_what_the_server_said_itself_does_not_wait_to_be_read(day: Day) -> None:
+    played(day)
+    with day.store.reading() as conn:
+        assert get_meta(conn, POSITION) == conn.scalar(select(func.max(s.envelope.c.n)))
 
 
 def test_verdicts_and_postings_are_unique_even_when_the_facts_are_forgotten(day: Day) -> None:
