@@ -77,11 +77,6 @@ class Day:
         tasks = self.eyes.wait(self.eyes.spread, "the phones never got their tasks", seconds=60)
         self.tell(f"{tasks} tasks are on the phones, walking order")
         self.eyes.wait(lambda: self.eyes.terminal_knows(tasks), "the terminal never got its tasks", seconds=60)
-        self.eyes.wait(
-            lambda: not self.scene.hands["terminal"].see("/ship")["keys_missing"],
-            "the terminal never got its keys",
-            seconds=60,
-        )
 
     def walk_without_signal(self) -> None:
         """Phones go into the basement; merchant and platform go on; pickers buy, answer, bounce, undo."""
@@ -318,6 +313,11 @@ class Day:
 
     def _first_bags(self, pickers: Sequence[threading.Thread]) -> None:
         """While the pickers walk, every other bag is carried in: the server hears of it before it hears of its purchase."""
+        self.eyes.wait(
+            lambda: not self.scene.hands["terminal"].see("/ship")["keys_missing"],
+            "the terminal never got its keys",
+            seconds=60,
+        )
         while any(picker.is_alive() for picker in pickers):
             for record in [r for key in PHONES for r in self.eyes.printed(key, "label")[::2]]:
                 if record["codes"][0] not in self._scanned:

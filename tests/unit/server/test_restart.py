@@ -67,7 +67,14 @@ def test_a_lost_reading_position_repeats_nothing(day: Day) -> None:
 
 
 def test_what_the_server_said_itself_does_not_wait_to_be_read(day: Day) -> None:
-    played(day)
+    phone, _ = played(day)
+    phone.offline = True
+    phone.buy("T1002-2", 6000)
+    phone.offline = False
+    sent = len(everything(day)["envelope"])
+    phone.deliver()
+    said = everything(day)["envelope"]
+    assert len(said) > sent + 1
     with day.store.reading() as conn:
         assert get_meta(conn, POSITION) == conn.scalar(select(func.max(s.envelope.c.n)))
 
