@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import sqlite_utils
@@ -247,9 +248,11 @@ class ReplicaStore:
         folded = dict(self.conn.execute("SELECT device, folded FROM writer WHERE document = ?", (document,)))
         return all(folded.get(int(writer), 0) >= seq for writer, seq in state.get("opening", {}).items())
 
-    def tells_all(self, document: str, *, of: str, numbers: Collection[int]) -> bool:
-        """True when a document's rows tell all that these numbers said in its predecessor `of`: what came there after its close was
-        carried on and folded.
+    def tells_all(
+        self, document: str, *, of: str, numbers: Collection[int], after: Mapping[int, int] = MappingProxyType({})
+    ) -> bool:
+        """True when a document's rows tell all that these numbers said in its predecessor `of`, each `after` its seq there: what came
+        there after its close was carried on and folded.
 
         What the close had read is in the opening, or ended. Before the close is here nobody knows what came after it.
         """
@@ -257,8 +260,9 @@ class ReplicaStore:
         closed = [fact.basis for fact in closes if is_server(fact.writer)]
         if not closed:
             return False
+        read = {number: min(basis.get(number, 0) for basis in closed) for number in numbers}
         return all(
-            self._tells(document, of=of, number=number, after=min(basis.get(number, 0) for basis in closed))
+            self._tells(document, of=of, number=number, after=max(read.get(number, 0), after.get(number, 0)))
             for number in numbers
         )
 

@@ -111,7 +111,7 @@ class Node:
         """What saves, in the same transaction, what a person must still see of a document before it leaves."""
         self.background: list[Callable[[], Coroutine[Any, Any, None]]] = []
         """What runs beside link and printers until the node stops."""
-        self._patience = Patience()
+        self._patience = Patience(TOLD_MS_MAX)
         self._disk_full = False
         self._woken = asyncio.Event()
         replica.listeners.append(lambda _document: self.changed())
@@ -184,8 +184,8 @@ class Node:
     def _is_left(self, older: str, newer: str) -> bool:
         """True when this device works in `newer` already, or what it said in `older` is told there.
 
-        What waits for a supervisor is not told until he lets it count: so long nobody keeps today's orders from the wall, and a server
-        that was heard for ten minutes after its last acknowledgement and told nothing ends the wait.
+        What waits for a supervisor is not told until he lets it count: so long nobody keeps today's orders from the wall, and what a
+        server that was heard for ten minutes after its acknowledgement did not tell is not waited for.
         """
         own = {number for number in self.own_numbers() if number is not None}
         said = {number: seq for number, seq in self.replica.state_vector(older).items() if number in own}
@@ -195,8 +195,8 @@ class Node:
             return True
         if older in self.replica.owing():
             return False
-        waited_ms = self._patience.waited_ms(older, newer, said=said, heard=self.link.heard(newer))
-        return waited_ms > TOLD_MS_MAX
+        past = self._patience.past(older, newer, said=said, heard=self.link.heard(newer))
+        return past == said or (bool(past) and self.replica.tells_all(newer, of=older, numbers=own, after=past))
 
     def wanted_documents(self) -> list[str]:
         """Return the names of all documents the device syncs now: its own first, those its scope names, those it still owes work of.

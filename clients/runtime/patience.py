@@ -26,32 +26,42 @@ class _Span:
     """Heard on earlier connections."""
 
 
+@dataclass(slots=True, kw_only=True)
+class _Wait:
+    past: Mapping[int, int]
+    span: _Span | None = None
+
+
 class Patience:
     """Adds up by (document that ended, successor), as often as somebody looks; a start of the program begins anew."""
 
-    def __init__(self) -> None:
-        self._spans: dict[tuple[str, str], _Span] = {}
+    def __init__(self, enough_ms: int) -> None:
+        self._enough_ms = enough_ms
+        self._waits: dict[tuple[str, str], _Wait] = {}
 
-    def waited_ms(self, older: str, newer: str, *, said: Mapping[int, int], heard: Heard | None) -> int:
-        """Return for how long the server was heard in `newer` since it first was after all of `said` ({own number: last seq} in
-        `older`) had been acknowledged. Call it only when that is so.
+    def past(self, older: str, newer: str, *, said: Mapping[int, int], heard: Heard | None) -> Mapping[int, int]:
+        """Return {own number: last seq} in `older` of what had its time: since it had been acknowledged the server was heard in `newer`
+        for longer than is enough. Empty while that is true of nothing.
+
+        `said` is {own number: last seq} of all; call it only when that is acknowledged. What is said while others wait has its time after
+        them, so whoever never rests is not kept from it.
         """
-        span = self._spans.get((older, newer))
-        if span is None or span.said != said:
-            if heard is not None:
-                # What was heard before counts for nothing: it may have been acknowledged just now.
-                connection_ms, now_ms = heard
-                self._spans[older, newer] = _Span(
-                    said=dict(said), connection_ms=connection_ms, since_ms=now_ms, until_ms=now_ms
-                )
-            return 0
-        if heard is not None:
-            if heard[0] != span.connection_ms:
+        wait = self._waits.setdefault((older, newer), _Wait(past={}))
+        if heard is None:
+            return wait.past
+        connection_ms, now_ms = heard
+        if (span := wait.span) is not None:
+            if connection_ms != span.connection_ms:
                 span.before_ms += span.until_ms - span.since_ms
-                span.connection_ms = span.since_ms = heard[0]
-            span.until_ms = heard[1]
-        return span.before_ms + span.until_ms - span.since_ms
+                span.connection_ms = span.since_ms = connection_ms
+            span.until_ms = now_ms
+            if span.before_ms + span.until_ms - span.since_ms > self._enough_ms:
+                wait.past, wait.span = span.said, None
+        if wait.span is None and said != wait.past:
+            # What was heard before counts for nothing: it may have been acknowledged just now.
+            wait.span = _Span(said=dict(said), connection_ms=connection_ms, since_ms=now_ms, until_ms=now_ms)
+        return wait.past
 
     def forget(self, older: str) -> None:
         """The document has left this device."""
-        self._spans = {names: span for names, span in self._spans.items() if names[0] != older}
+        self._waits = {names: wait for names, wait in self._waits.items() if names[0] != older}

@@ -136,6 +136,21 @@ def test_work_that_waits_for_a_supervisor_keeps_nobody_from_todays_orders(wall: 
     assert wall.node.documents("warehouse") == [NEXT]
 
 
+def test_a_terminal_that_never_rests_goes_on_when_what_waits_had_its_time_and_all_else_is_told(wall: Bench) -> None:
+    hear_late_work(wall)
+    for minute in (0, 4, 8):
+        wall.link.heard_ms = (0, minute * MINUTE_MS)
+        assert wall.node.documents("warehouse") == [WALL]
+        code = str(mint_piece_code(DEVICE, 2 + minute))
+        scans.scan(wall.node, code, mode="door", trip="")
+        acknowledge_all(wall, WALL)
+        # What is acknowledged is told in the next document a moment later.
+        wall.link.heard_ms = (0, (minute + 4) * MINUTE_MS)
+        assert wall.node.documents("warehouse") == [WALL]
+        wall.say(NEXT, carry(wall.replica.facts_about(WALL, f"piece:{code}")[-1]))
+    assert wall.node.documents("warehouse") == [NEXT]
+
+
 def test_e18_a_link_that_comes_back_after_an_hour_and_a_clock_that_jumps_move_a_terminal_no_further_than_what_it_heard(
     wall: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
