@@ -15,6 +15,7 @@ import fcntl
 import secrets
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -50,6 +51,8 @@ INSTALL_TOKEN = "install.token"
 NEW_KEY = "new_key"
 """The setting of a device that is to change its key: `{"file": name, "token": text}` of the key that is asked for and the install token
 that comes with it; the name is "" before there is one."""
+NEXT_TOKEN = "next_token"
+"""The setting of a device whose key has just changed: the install token that takes the place of the one the change came with."""
 
 
 class Replica(ReplicaAtHub):
@@ -94,6 +97,7 @@ class Replica(ReplicaAtHub):
             migrate(conn)
             replica = cls(path, trade, conn, lock)
             replica._recover(trade)
+            replica.turn_token()
         except sqlite3.DatabaseError as error:
             _give_up(conn, lock)
             if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
@@ -173,7 +177,7 @@ class Replica(ReplicaAtHub):
 
         Returns the number of envelopes said again. The old bytes are set aside, never offered: the original may still be at work.
         Where two copies worked under one number, what was said after they parted is another history: the hub holds other facts under
-        those ids, so ours get ids of their own, and what they say of each other is told anew.
+        those ids, so ours get ids of their own, and what they say of each other is told anew. Call `turn_token` when it is committed.
         """
         old = self.number
         if old is None:
@@ -199,7 +203,10 @@ class Replica(ReplicaAtHub):
             self.set_setting("certificate", dict(certificate))
             self.set_setting("former_numbers", [*self.setting("former_numbers", []), old])
             self.set_setting("piece_serial", 0)
-            self._write_install_token(self._next_token())
+            asked_with = self._next_token()
+            self._write_install_token(asked_with)
+            if asked_with is not None:
+                self.set_setting(NEXT_TOKEN, secrets.token_hex(16))
             self.set_setting(NEW_KEY, None)
             self._admissions.clear()
             self._twin_is_old = True
@@ -229,6 +236,17 @@ class Replica(ReplicaAtHub):
                         if f.origin is None
                     }
         return len(again)
+
+    def turn_token(self) -> None:
+        """Put the install token out of force that a change of keys came with: whatever was copied while that was asked for knows it. A disk
+        that does not take it leaves it for the next start.
+        """
+        token = self.setting(NEXT_TOKEN)
+        if token is None or self.is_copy:
+            return
+        with suppress(DiskError), self.transaction():
+            self._write_install_token(token)
+            self.set_setting(NEXT_TOKEN, None)
 
     # --- saying -----------------------------------------------------------------------------------------------------------
 
@@ -347,12 +365,17 @@ class Replica(ReplicaAtHub):
         return self.path.parent / INSTALL_TOKEN
 
     def _next_token(self) -> str | None:
+        """The token that is written before the transaction that puts it into force."""
         wish = self.setting(NEW_KEY)
-        return str(wish["token"]) if wish and wish.get("token") else None
+        token = wish.get("token") if wish else self.setting(NEXT_TOKEN)
+        return str(token) if token else None
 
     def _write_install_token(self, token: str | None = None) -> None:
         token = token or secrets.token_hex(16)
-        write_durably(self._install_token_path, token.encode())
+        try:
+            write_durably(self._install_token_path, token.encode())
+        except OSError as error:
+            raise plain_error(error) or error from error
         self.set_setting("install_token", token)
 
 

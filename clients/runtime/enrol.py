@@ -75,6 +75,7 @@ async def renumber(replica: Replica, key: DeviceKey, door: ServerDoor) -> None:
     except BaseException:
         key.reload()
         raise
+    replica.turn_token()
 
 
 def _read_certificate(answer: Mapping[str, Json]) -> tuple[int, bytes]:

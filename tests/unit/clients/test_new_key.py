@@ -13,6 +13,7 @@ from clients.runtime.repair import DAMAGE, keep_twin, open_or_repair, restore_ke
 from sync_core.errors import RetryableError
 from sync_core.facts import DOCUMENT_WRITER, Fact, Json
 from sync_core.files import write_durably
+from sync_core.replica import Replica
 from sync_core.twin import TWIN
 from tests.unit.clients.market import DEVICE, ROUTE, TERMINAL, TRIP, WALL, Bench, scope
 from tests.unit.clients.test_buying import state_of
@@ -100,6 +101,38 @@ async def test_a_death_between_the_new_token_and_the_new_number_makes_no_copy_of
     # A backup of it has no token, whatever it holds.
     (field.node.folder / "install.token").unlink()
     assert field.replica.is_copy
+
+
+@pytest.mark.parametrize("dies", [False, True])
+async def test_a_database_copied_while_a_key_was_asked_for_is_a_copy_when_it_is_put_back_after_the_answer(
+    field: Bench, monkeypatch: pytest.MonkeyPatch, dies: bool
+) -> None:
+    answers = field.door.renumber
+
+    async def lose_the_answer(body: Mapping[str, Json]) -> Mapping[str, Json]:
+        await answers(body)
+        raise RetryableError("the answer was lost")
+
+    field.replica.ask_for_key()
+    with monkeypatch.context() as lost, pytest.raises(RetryableError):
+        lost.setattr(field.door, "renumber", lose_the_answer)
+        await renumber(field.replica, field.key, field.door)
+    path = field.replica.path
+    field.replica.conn.execute("VACUUM INTO ?", (str(path.with_suffix(".copy")),))
+    with monkeypatch.context() as dead:
+        if dies:  # Right behind the commit of the new number: the next start does what was left.
+            dead.setattr(Replica, "turn_token", lambda _: None)
+        await renumber(field.replica, field.key, field.door)
+    field.replica.close()
+    again = Replica.open(path, MARKET_DAY)
+    assert (again.number, again.is_copy) == (FRESH, False)
+    again.close()
+    for beside in path.parent.glob(f"{path.name}-*"):
+        beside.unlink()
+    path.with_suffix(".copy").replace(path)
+    put_back = Replica.open(path, MARKET_DAY)
+    assert (put_back.number, put_back.is_copy) == (DEVICE, True)
+    put_back.close()
 
 
 async def test_a_death_between_the_new_number_and_the_twin_of_it_is_no_damage(field: Bench) -> None:
