@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Final
@@ -20,6 +20,8 @@ from proof.report import Part, Size, lines, machine, page, read_part, write_part
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 PAGE: Final = ROOT / "docs" / "proof.md"
+RESULTS: Final = ROOT / "proof" / "results"
+"""What the page says, a file a part: kept with the source, so that a part that runs again elsewhere takes its place among the rest."""
 
 PARTS: Final[dict[str, str]] = {
     "ledger": "proof.ledger",
@@ -70,11 +72,19 @@ def main(argv: list[str] | None = None) -> int:
             continue
         status = _in_its_own_process(name, chosen, out) or status
     if size is Size.FULL or chosen.page:
-        folders = [chosen.out / form for form in (Size.FULL, Size.SHORT)]
-        kept = [next(filter(None, (read_part(folder, name) for folder in folders)), None) for name in PARTS]
-        PAGE.write_text(page([part for part in kept if part is not None]), "utf-8")
-        print(f"{PAGE.relative_to(ROOT)} says it")
+        write_page([done for name in names if (done := read_part(out, name)) is not None])
+        print(f"{PAGE} says it")
     return status
+
+
+def write_page(done: Sequence[tuple[Part, dict[str, str]]]) -> None:
+    """Keep what was found, and write the page of all that is kept. A short form takes no full one's place."""
+    for part, where in done:
+        kept = read_part(RESULTS, part.name)
+        if kept is None or where["form"] == Size.FULL or kept[1]["form"] == Size.SHORT:
+            write_part(RESULTS, part, where)
+    found = [read_part(RESULTS, name) for name in PARTS]
+    PAGE.write_text(page([part for part in found if part is not None]), "utf-8")
 
 
 def _in_its_own_process(name: str, chosen: argparse.Namespace, out: Path) -> int:

@@ -45,6 +45,23 @@ def test_the_page_tells_figures_faults_and_what_is_not_shown() -> None:
     assert "| [A proof](#a-proof) | short | **no** |" in page
 
 
+def test_the_page_is_written_of_what_is_kept_and_a_short_form_takes_no_full_ones_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(main, "PARTS", {"p": "proof.p"})
+    monkeypatch.setattr(main, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(main, "PAGE", tmp_path / "proof.md")
+    full, short = report.machine(report.Size.FULL), report.machine(report.Size.SHORT)
+    said = []
+    for holds, where in ((False, short), (True, short), (True, full), (False, short)):
+        main.write_page([(part(holds=holds), where)])
+        said.append(next(line for line in (tmp_path / "proof.md").read_text().splitlines() if "[A proof]" in line))
+    assert ["**no**" in line for line in said] == [True, False, False, False]
+    assert ["| full |" in line for line in said] == [False, False, True, True]
+    main.write_page([])
+    assert said[-1] in (tmp_path / "proof.md").read_text()
+
+
 def test_a_proof_that_dies_is_a_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
