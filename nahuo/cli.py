@@ -100,7 +100,6 @@ def _add_devices(commands: Any) -> None:
         _data(client)
         client.add_argument("--server", metavar="URL", help="the server's address; kept after the enrolment")
         client.add_argument("--enroll", metavar="CODE", help="the one-time code the platform gave; needed once")
-        client.add_argument("--name", default="", help="what it calls itself, where its code gives it no name")
         client.add_argument(
             "--printer", metavar="ADDRESS", help="label printer: tcp://host:port, file:DIR or ble:ADDRESS"
         )
@@ -354,7 +353,6 @@ def _launch(chosen: argparse.Namespace) -> Launch:
         waybill_printer=chosen.waybill_printer,
         waybill_language=chosen.waybill_language,
         framed_by=chosen.framed_by,
-        name=chosen.name,
     )
 
 

@@ -287,7 +287,6 @@ class DeviceEnrol(Command):
     code_digest: Annotated[str, Field(min_length=64, max_length=64)]
     public_key: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     alg: Literal["ed25519"] = "ed25519"
-    name: Text = ""
     program: Literal["", "field", "warehouse"] = ""
 
 

@@ -94,7 +94,7 @@ def enrol(b: Batch, command: c.DeviceEnrol) -> dict[str, Any]:
             alg=command.alg,
             role=row.role,
             organisation=row.organisation,
-            name=row.name or command.name,
+            name=row.name,
             warehouse=row.warehouse,
             documents="[]",
             people=row.people,

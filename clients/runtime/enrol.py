@@ -6,7 +6,6 @@ sign in) is kept in the replica; from then on only envelopes that this server ke
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Mapping
 
 from clients.runtime.device_key import DeviceKey
@@ -18,9 +17,7 @@ from sync_core.identity import Signer
 from sync_core.replica import NEW_KEY, Replica
 
 
-async def enrol(
-    replica: Replica, signer: Signer, door: ServerDoor, code: str, *, name: str = "", program: str = ""
-) -> int:
+async def enrol(replica: Replica, signer: Signer, door: ServerDoor, code: str, *, program: str = "") -> int:
     """Redeem `code` and return this device's number; an enrolled device keeps the one it has.
 
     `program`: "field" or "warehouse", so that a code made for the other one is refused and not used up.
@@ -36,7 +33,6 @@ async def enrol(
             "code": code.strip(),
             "public_key": signer.public_key.hex(),
             "alg": signer.alg,
-            "name": name or platform.node() or "device",
             "program": program,
         }
     )

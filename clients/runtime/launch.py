@@ -139,7 +139,7 @@ async def _run(client: Client, launch: Launch, *, suspect: bool = False) -> None
         door.on_certificate = node.contact.take
         link.on_change.append(node.link_changed)
         if launch.enroll is not None and replica.number is None:
-            await enrol(replica, signer, door, launch.enroll, name=launch.name, program=client.word)
+            await enrol(replica, signer, door, launch.enroll, program=client.word)
         listener = open_listener(launch.host, launch.port)
         port = listener.getsockname()[1]
         token = launch.token or new_token()

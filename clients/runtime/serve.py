@@ -45,7 +45,6 @@ class Launch:
     waybill_printer: str | None = None
     waybill_language: str = "tspl"
     framed_by: str | None = None
-    name: str = ""
     synchronous: str = "FULL"
     token: str | None = None
 

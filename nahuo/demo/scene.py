@@ -163,8 +163,6 @@ class Scene:
             self.server_url,
             "--port",
             str(self.ports[key]),
-            "--name",
-            key,
             *named,
             *framed,
         ]

@@ -100,7 +100,7 @@ def _enrol(
     do(code, by=_BY)
     folder.mkdir(parents=True)
     device = DeviceNode(world, server, name=name, role=role, folder=folder)
-    enrol = c.DeviceEnrol(code_digest=digest, public_key=device.key.public_key.hex(), name=name)
+    enrol = c.DeviceEnrol(code_digest=digest, public_key=device.key.public_key.hex())
     outcome = do(enrol, by="device:new")
     certificate = {key: value for key, value in outcome.items() if key != "ok"}
     key = bytes.fromhex(outcome["server_key"])

@@ -41,7 +41,6 @@ class EnrolAsked(BaseModel):
     code: Annotated[str, Field(min_length=1, max_length=100)]
     public_key: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     alg: Annotated[str, Field(max_length=20)] = "ed25519"
-    name: Annotated[str, Field(max_length=60)] = ""
     program: Literal["", "field", "warehouse"] = ""
 
 
@@ -88,9 +87,7 @@ async def enrol(request: Request, asked: EnrolAsked) -> Response:
     digest = commands.enrol_code_digest(asked.code)
     if not await run_in_threadpool(_code_known, running, digest):
         return _refused(403, "enrol.code", "登记码不对、用过了或过期了。请在平台网页上再做一个。", "The code is wrong, used or expired: make another one on the platform's page.")  # fmt: skip  # noqa: E501
-    command = commands.DeviceEnrol(
-        code_digest=digest, public_key=asked.public_key, name=asked.name, program=asked.program
-    )
+    command = commands.DeviceEnrol(code_digest=digest, public_key=asked.public_key, program=asked.program)
     return _told(await running.carry_out(command, by="device:new"))
 
 

@@ -29,7 +29,7 @@ class Device:
 
     def enrol(self, code: str, **more: str) -> httpx.Response:
         """Redeem a code as an older client does, which does not say what program it is, unless `more` says so."""
-        body = {"code": code, "public_key": self.signer.public_key.hex(), "alg": "ed25519", "name": "vm", **more}
+        body = {"code": code, "public_key": self.signer.public_key.hex(), "alg": "ed25519", **more}
         answer = self.client.post("/api/enrol", json=body)
         self.number = answer.json().get("number", self.number)
         return answer

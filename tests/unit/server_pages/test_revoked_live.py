@@ -64,7 +64,7 @@ async def _phone(folder: Path, url: str, admin: Browser) -> tuple[Replica, Link,
     replica = Replica.open(folder / "replica.db", MARKET_DAY, synchronous="OFF")
     key = DeviceKey(folder, replica)
     door = HttpDoor(url, key, replica)
-    number = await enrol(replica, key, door, code[1], name=folder.name)
+    number = await enrol(replica, key, door, code[1])
 
     async def renumber() -> None:
         raise AssertionError("it is no copy")
