@@ -117,6 +117,8 @@ PING_INTERVAL_MS: Final = 15_000
 SILENCE_MS_MAX: Final = 40_000
 BACKOFF_MS_MIN: Final = 250
 BACKOFF_MS_MAX: Final = 30_000
+BACKOFF_WORKING_MS_MAX: Final = 5_000
+"""Somebody who works on a device waits so long at most until it tries again: his screen says that the server is away."""
 FOLD_PAUSE_MS: Final = 30
 FOLD_LATER_MS_MAX: Final = 1_000
 """A device folds a backlog that came when the wire pauses for so long, or at least so often: 200 subjects, some 30 ms. Between two

@@ -162,10 +162,17 @@ class Link:
             await self._pause(attempt)
 
     async def _pause(self, attempt: int) -> None:
-        top = min(limits.BACKOFF_MS_MAX, limits.BACKOFF_MS_MIN * 2 ** min(attempt, 8))
+        """Wait before the next attempt, the longer the more have failed; not so long while something is said here."""
+        top_ms = min(limits.BACKOFF_MS_MAX, limits.BACKOFF_MS_MIN * 2 ** min(attempt, 8))
+        pause = random.uniform(limits.BACKOFF_MS_MIN, top_ms) / 1000
+        at_least = min(pause, random.uniform(0.5, 1) * limits.BACKOFF_WORKING_MS_MAX / 1000)
+        self._wake.clear()
         with suppress(TimeoutError):
-            async with asyncio.timeout(random.uniform(limits.BACKOFF_MS_MIN, top) / 1000):
+            async with asyncio.timeout(at_least):
                 await self._switched.wait()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(pause - at_least):
+                await self._wake.wait()
 
     async def _live(self) -> None:
         self._show(Phase.CONNECTING, "")

@@ -156,6 +156,27 @@ class Unspeakable(Exception):
         raise RuntimeError("no words")
 
 
+async def test_whoever_works_on_a_device_does_not_wait_for_its_longest_pause(
+    replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "BACKOFF_MS_MIN", 600_000)
+    monkeypatch.setattr(limits, "BACKOFF_MS_MAX", 600_000)
+    monkeypatch.setattr(limits, "BACKOFF_WORKING_MS_MAX", 20)
+    tried = asyncio.Queue[None]()
+
+    def no_signal() -> str:
+        tried.put_nowait(None)
+        raise RetryableError("no signal")
+
+    async with linked(replica, Hub(hub_log(), lambda _: False), token=no_signal), asyncio.timeout(DEADLINE_S):
+        for said in range(3):
+            await tried.get()
+            await asyncio.sleep(0.1)
+            assert tried.empty(), "nobody worked"
+            replica.act(DOCUMENT, [put(said)], person="ann", at_ms=said)
+        await tried.get()
+
+
 async def test_p2_an_error_nobody_can_put_into_words_wedges_neither_the_link_nor_its_end(replica: Replica) -> None:
     replica.act(DOCUMENT, [put(1)], person="ann", at_ms=1)
     asked = 0
