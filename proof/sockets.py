@@ -36,7 +36,7 @@ class Amount:
 
 
 AMOUNTS: Final = {
-    Size.SHORT: Amount(good=40, gap_s=1.0, attack_s=4.0),
+    Size.SHORT: Amount(good=40, gap_s=1.0, attack_s=3.0),
     Size.FULL: Amount(good=200, gap_s=5.0, attack_s=30.0),
 }
 
