@@ -11,10 +11,11 @@ from pathlib import Path
 
 from bench.figures import Figure, Stopwatch, percentile
 from sync_core import gate
-from sync_core.facts import DOCUMENT_OPENED, Envelope, Fact, PlacedFact, encode_payload
+from sync_core.facts import DOCUMENT_OPENED, Envelope, Fact, PlacedFact
 from sync_core.fold import fold_subject
 from sync_core.gate import Run
 from sync_core.identity import Ed25519Signer
+from sync_core.payload import encode_payload
 from sync_core.replica import Replica
 from trade.kinds import Means, PieceBought, TaskAssigned
 from trade.piece_code import mint_piece_code

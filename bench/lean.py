@@ -17,9 +17,9 @@ from bench.engine import chain, signer
 from bench.players import Answer, answer_lines, now_ns
 from bench.sample import scan
 from sync_core import gate, limits, session
-from sync_core.facts import decode_payload
 from sync_core.gate import Run
 from sync_core.identity import token_message
+from sync_core.payload import decode_payload
 from sync_core.session import Session, Side
 
 WAIT_SECONDS = 120

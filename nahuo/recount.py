@@ -24,8 +24,6 @@ from sync_core.facts import (
     Envelope,
     PlacedFact,
     admission_of,
-    canonical_json,
-    decode_payload,
     is_server,
     place,
     read_admissions,
@@ -33,6 +31,7 @@ from sync_core.facts import (
 )
 from sync_core.fold import Trade, fold_subject
 from sync_core.identity import Verifier
+from sync_core.payload import canonical_json, decode_payload
 from sync_core.replica_store import hash_document
 
 

@@ -33,10 +33,11 @@ from server.store import Store
 from server.writer import Writer
 from sync_core import gate
 from sync_core.errors import NahuoError, RetryableError
-from sync_core.facts import Envelope, Fact, encode_payload
+from sync_core.facts import Envelope, Fact
 from sync_core.gate import Head, Run
 from sync_core.hub import Submission
 from sync_core.identity import Ed25519Signer
+from sync_core.payload import encode_payload
 from trade import kinds
 from trade.piece_code import mint_piece_code
 

@@ -18,9 +18,9 @@ from server.store import Store, open_store
 from sync_core import gate, session, wire
 from sync_core.document import Document
 from sync_core.errors import MalformedError
-from sync_core.facts import decode_payload
 from sync_core.gate import Run
 from sync_core.hub import Submission, commit_batch
+from sync_core.payload import decode_payload
 from sync_core.replica import Replica
 from sync_core.session import READ_ONLY, READ_WRITE, Session, Side
 from trade.projections import MARKET_DAY

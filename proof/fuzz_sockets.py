@@ -22,8 +22,8 @@ from proof.stage import Member, Stage
 from proof.traffic import Corpus
 from sync_core import gate, limits, wire
 from sync_core.errors import MalformedError
-from sync_core.facts import decode_payload
 from sync_core.gate import Run
+from sync_core.payload import decode_payload
 from trade import kinds
 
 ANSWER_SECONDS: Final = 20

@@ -34,9 +34,10 @@ from server.installation import KEY, open_server, secret_of
 from server.tokens import issue_reading_token, issue_token
 from sync_core import gate, limits, session
 from sync_core.errors import RetryableError
-from sync_core.facts import Envelope, Fact, encode_payload
+from sync_core.facts import Envelope, Fact
 from sync_core.gate import Head, Run
 from sync_core.identity import Ed25519Signer, open_signer
+from sync_core.payload import encode_payload
 from sync_core.session import Session, Side
 
 PERSON: Final = "cang"

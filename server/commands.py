@@ -17,7 +17,7 @@ from sqlalchemy import insert, select
 from server import schema as s
 from server.store import Store
 from sync_core.errors import RefusedError
-from sync_core.facts import canonical_json
+from sync_core.payload import canonical_json
 from trade.kinds import Day, PriceFen, Text, Word
 
 AmountFen = Annotated[int, Field(ge=0, le=100_000_000_00)]

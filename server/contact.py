@@ -16,8 +16,9 @@ from server import schema as s
 from server.authority.batch import Batch
 from server.rows import change_by_key, row_by_key, upsert
 from server.settings import Settings, read_settings
-from sync_core.facts import Json, PlacedFact, canonical_json
+from sync_core.facts import Json, PlacedFact
 from sync_core.identity import Signer
+from sync_core.payload import canonical_json
 from trade import kinds
 
 DAY_MS: Final = 86_400_000

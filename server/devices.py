@@ -23,7 +23,8 @@ from server.installation import FIRST_DEVICE
 from server.rows import get_meta, set_meta, upsert
 from sync_core import limits
 from sync_core.errors import RefusedError
-from sync_core.facts import DOCUMENT_WRITER, Fact, canonical_json
+from sync_core.facts import DOCUMENT_WRITER, Fact
+from sync_core.payload import canonical_json
 
 LATE_WORK_MS: Final = 100 * 24 * 60 * 60 * 1000
 """How long ago a document may have ended in which a restored device still says again what it had not delivered."""

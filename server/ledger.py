@@ -22,7 +22,7 @@ from sqlalchemy import Connection, bindparam, select, update
 from server import schema as s
 from server.rows import add, add_all, change, read, to_json, upsert
 from sync_core.errors import InvariantError, RefusedError
-from sync_core.facts import canonical_json
+from sync_core.payload import canonical_json
 
 OUTSIDE: Final = "outside"
 GOODS: Final = "platform:goods"

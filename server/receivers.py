@@ -16,7 +16,7 @@ from sqlalchemy import Connection, select, update
 from server import schema_trade as st
 from server.orders.model import Receiver
 from server.rows import add, change_by_key, row_by_key
-from sync_core.facts import canonical_json
+from sync_core.payload import canonical_json
 
 NONCE_BYTES = 12
 

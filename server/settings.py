@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from server import schema_trade as st
 from server.rows import rows_where, upsert
-from sync_core.facts import canonical_json
+from sync_core.payload import canonical_json
 from trade.calendar import MarketCalendar
 from trade.pricing import FeeTable
 

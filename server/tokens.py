@@ -14,7 +14,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sync_core.facts import canonical_json
+from sync_core.payload import canonical_json
 
 NONCE_MS: Final = 2 * 60_000
 TOKEN_MS: Final = 15 * 60_000

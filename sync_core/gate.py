@@ -24,7 +24,8 @@ from dataclasses import dataclass
 
 from sync_core import limits
 from sync_core.errors import MalformedError
-from sync_core.facts import Envelope, check_payload, decode_payload
+from sync_core.facts import Envelope
+from sync_core.payload import check_payload, decode_payload
 
 SIGNATURE_BYTES = 64
 DIGEST_BYTES = 32

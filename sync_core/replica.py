@@ -28,18 +28,12 @@ from sync_core.errors import (
     RefusedError,
     RetryableError,
 )
-from sync_core.facts import (
-    Envelope,
-    Fact,
-    decode_payload,
-    encode_payload,
-    fact_id,
-    outline_of,
-)
+from sync_core.facts import Envelope, Fact, fact_id, outline_of
 from sync_core.files import write_durably
 from sync_core.fold import Trade
 from sync_core.identity import Signer, Verifier
 from sync_core.lines import seq_in_line
+from sync_core.payload import decode_payload, encode_payload
 from sync_core.replica_hub import Admitted, ReplicaAtHub, Waiting
 from sync_core.replica_schema import migrate
 from sync_core.replica_store import NEWEST

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from sync_core import gate, limits
-from sync_core.facts import Outline, is_server, outline_payload
+from sync_core.facts import Outline, is_server
 from sync_core.fold import Trade
 from sync_core.gate import Refusal, Run
 from sync_core.identity import Verifier
 from sync_core.lines import line_of, number_in_line
+from sync_core.payload import outline_payload
 from sync_core.replica_store import ReplicaStore
 
 

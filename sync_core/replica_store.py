@@ -28,8 +28,6 @@ from sync_core.facts import (
     Outline,
     PlacedFact,
     admission_of,
-    canonical_json,
-    decode_payload,
     is_server,
     place_one,
     read_admissions,
@@ -38,6 +36,7 @@ from sync_core.facts import (
 )
 from sync_core.fold import State, Trade, fold_subject, judge
 from sync_core.gate import Head, Refusal, Run
+from sync_core.payload import canonical_json, decode_payload
 from sync_core.storage import plain_error
 from sync_core.twin import Twin
 

@@ -8,11 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sync_core import gate, limits
-from sync_core.facts import DOCUMENT_OPENED, Envelope, Fact, PlacedFact, decode_payload, encode_payload, fact_id
+from sync_core.facts import DOCUMENT_OPENED, Envelope, Fact, PlacedFact, fact_id
 from sync_core.fold import State
 from sync_core.gate import Head, Run
 from sync_core.hub import LogRow, Refused
 from sync_core.identity import Ed25519Signer, Verifier
+from sync_core.payload import decode_payload, encode_payload
 from sync_core.replica import Replica
 
 DOCUMENT = "jar/kitchen"

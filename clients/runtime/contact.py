@@ -12,8 +12,9 @@ from typing import Any, Final
 
 from clients.runtime.ports import Clock
 from sync_core import gate
-from sync_core.facts import Json, canonical_json, decode_payload
+from sync_core.facts import Json
 from sync_core.identity import Verifier
+from sync_core.payload import canonical_json, decode_payload
 from sync_core.replica import Replica
 from trade.kinds import PieceBought
 

@@ -22,10 +22,10 @@ from typing import Any, Final
 from clients.runtime.device_key import FIRST_KEY, SETTING
 from sync_core import gate
 from sync_core.errors import CorruptError, MalformedError
-from sync_core.facts import decode_payload
 from sync_core.files import sync_folder, write_durably
 from sync_core.fold import Trade
 from sync_core.identity import Ed25519Signer, Verifier
+from sync_core.payload import decode_payload
 from sync_core.replica import INSTALL_TOKEN, Replica
 from sync_core.twin import TWIN, Twin, TwinContent, read_twin
 

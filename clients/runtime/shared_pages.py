@@ -16,8 +16,9 @@ from clients.runtime.repair import DAMAGE
 from clients.runtime.web import Done, Form, Frame, read_form
 from sync_core import gate
 from sync_core.errors import MalformedError, NahuoError, RefusedError
-from sync_core.facts import Json, decode_payload
+from sync_core.facts import Json
 from sync_core.identity import Signer
+from sync_core.payload import decode_payload
 
 ROWS_SHOWN_MAX: Final = 100
 

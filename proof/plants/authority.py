@@ -12,9 +12,10 @@ from server import schema_trade as st
 from server.authority import authority, batch, closing, dispatch, intake, log_reading, purchases
 from server.authority.deciding import decide
 from sync_core import facts
-from sync_core.facts import decode_payload, is_server, place
+from sync_core.facts import is_server, place
 from sync_core.fold import judge
 from sync_core.gate import HEADER_BYTES
+from sync_core.payload import decode_payload
 from trade import conflicts, kinds
 
 AUTHORITY = Layer("authority")

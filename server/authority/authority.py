@@ -33,9 +33,10 @@ from server.installation import Server
 from server.orders import OrderFileError
 from server.rows import change_by_key, get_meta, read, set_meta, to_json
 from sync_core.errors import MalformedError, RefusedError
-from sync_core.facts import PlacedFact, decode_payload, is_server
+from sync_core.facts import PlacedFact, is_server
 from sync_core.fold import Trade
 from sync_core.gate import HEADER_BYTES
+from sync_core.payload import decode_payload
 from trade.projections import MARKET_DAY
 
 ENVELOPES_AT_ONCE: Final = 100

@@ -31,15 +31,14 @@ from sync_core.facts import (
     Envelope,
     Fact,
     PlacedFact,
-    canonical_json,
     carry,
-    encode_payload,
     subject_type,
 )
 from sync_core.fold import Trade
 from sync_core.gate import Head, digest_of, empty_head, seal
 from sync_core.hub import LogRow
 from sync_core.lines import line_of, next_in_line
+from sync_core.payload import canonical_json, encode_payload
 from trade import kinds
 from trade.calendar import business_day
 from trade.carry import DocumentKind, carry_targets, document_kind

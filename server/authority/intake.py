@@ -31,7 +31,7 @@ from server.orders.reading import code_problem
 from server.receivers import keep_receiver
 from server.rows import get_meta, set_meta, to_json
 from sync_core.errors import RefusedError
-from sync_core.facts import canonical_json
+from sync_core.payload import canonical_json
 from trade.ids import parcel_of_order, task_id, want_of
 from trade.pricing import LineWanted, OrderPrice, Quote, order_price
 from trade.product_code import ProductCode, ProductCodeError, read_product_code

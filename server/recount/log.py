@@ -21,13 +21,13 @@ from sync_core.facts import (
     Envelope,
     PlacedFact,
     admission_of,
-    canonical_json,
     is_server,
     place,
     read_admissions,
     whole_basis,
 )
 from sync_core.fold import State, Trade, fold_subject, judge
+from sync_core.payload import canonical_json
 from sync_core.replica_store import hash_document
 
 SHUFFLES = 3

@@ -14,9 +14,10 @@ from server import commands as c
 from server import schema as s
 from server.rows import to_json
 from sync_core.errors import MalformedError
-from sync_core.facts import Envelope, Fact, canonical_json, decode_payload, encode_payload
+from sync_core.facts import Envelope, Fact
 from sync_core.gate import HEADER_BYTES, Run, digest_of, empty_head, seal
 from sync_core.hub import LogRow, Outcome, Submission, commit_batch
+from sync_core.payload import canonical_json, decode_payload, encode_payload
 from tests.unit.server.day import Day, Device, open_day
 from trade import kinds
 

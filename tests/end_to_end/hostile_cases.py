@@ -16,8 +16,8 @@ from typing import Any
 from proof.stage import Member, Stage
 from server.tokens import issue_token
 from sync_core import gate, limits, wire
-from sync_core.facts import canonical_json
 from sync_core.gate import EMPTY_UPDATE, Head, Run, write_bytes, write_varint
+from sync_core.payload import canonical_json
 from trade import kinds
 
 ROOT = write_bytes(b"envelopes")

@@ -13,9 +13,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from sync_core import facts, limits
+from sync_core import limits
 from sync_core.errors import MalformedError
-from sync_core.facts import Envelope, check_payload, decode_payload, outline_of, outline_payload
+from sync_core.facts import Envelope, outline_of
+from sync_core.payload import _read, check_payload, decode_payload, outline_payload
 
 AROUND_THE_LIMIT = st.integers(2**53 - 3, 2**53 + 3) | st.integers(10**15 - 2, 10**15 + 2) | st.integers(0, 10**18)
 WHITE = st.text(alphabet=" \t\r\n\v\f", max_size=2)
@@ -115,7 +116,7 @@ def test_quick_and_strict_reading_take_the_same_bytes(body: str, seq: str) -> No
 @example(b'{"a":1}\n')
 @settings(max_examples=600)
 def test_whatever_reader_is_used_the_value_is_the_strict_one(data: bytes) -> None:
-    assert _outcome(facts._read, data) == _outcome(read_strictly, data)
+    assert _outcome(_read, data) == _outcome(read_strictly, data)
 
 
 @given(body=_object(VALUES), seq=_spaced(NUMBERS))

@@ -10,8 +10,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sync_core.facts import Admission, Envelope, Fact, PlacedFact, carry, decode_payload, encode_payload, place
+from sync_core.facts import Admission, Envelope, Fact, PlacedFact, carry, place
 from sync_core.fold import fold_subject
+from sync_core.payload import decode_payload, encode_payload
 from tests.unit.trade.scene import (
     A1,
     A2,

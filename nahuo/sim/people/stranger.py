@@ -13,8 +13,9 @@ from nahuo.sim.nodes.device import DeviceNode
 from nahuo.sim.nodes.server import Served, ServerNode
 from nahuo.sim.world import MINUTE_MS, World
 from sync_core import gate, wire
-from sync_core.facts import Envelope, Fact, encode_payload
+from sync_core.facts import Envelope, Fact
 from sync_core.gate import Run, empty_head
+from sync_core.payload import encode_payload
 from trade import kinds
 from trade.kinds import SCHEMA
 

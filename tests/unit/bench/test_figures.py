@@ -10,7 +10,8 @@ import pytest
 from bench.figures import Figure, line, percentile
 from bench.main import write_figures
 from bench.sample import scan
-from sync_core.facts import Envelope, PlacedFact, encode_payload
+from sync_core.facts import Envelope, PlacedFact
+from sync_core.payload import encode_payload
 from trade.projections import MARKET_DAY
 
 

@@ -24,9 +24,10 @@ from clients.runtime.system import AesUnsealer
 from clients.warehouse.main import CLIENT as WAREHOUSE
 from sync_core import gate
 from sync_core.errors import RetryableError
-from sync_core.facts import Envelope, Fact, Json, encode_payload
+from sync_core.facts import Envelope, Fact, Json
 from sync_core.gate import Run
 from sync_core.identity import Ed25519Signer
+from sync_core.payload import encode_payload
 from sync_core.replica import Replica
 from trade import kinds
 from trade.projections import MARKET_DAY

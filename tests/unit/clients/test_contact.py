@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from sync_core.facts import Json, canonical_json
+from sync_core.facts import Json
 from sync_core.identity import Ed25519Signer
+from sync_core.payload import canonical_json
 from tests.unit.clients.market import DEVICE, Bench
 
 DAY_MS = 24 * 3_600_000

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from sync_core import gate
-from sync_core.facts import DOCUMENT_OPENED, Envelope, Fact, PlacedFact, encode_payload
+from sync_core.facts import DOCUMENT_OPENED, Envelope, Fact, PlacedFact
 from sync_core.gate import Run
 from sync_core.identity import Ed25519Signer
+from sync_core.payload import encode_payload
 from sync_core.replica import Replica
 
 DOCUMENT = "route/2026-11-20-101"

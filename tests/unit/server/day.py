@@ -18,10 +18,11 @@ from server.commands import outcome, submit
 from server.installation import Server, open_server
 from server.ledger import available_of, held_of
 from server.ledger_reading import recount, statement
-from sync_core.facts import Envelope, Fact, decode_payload, encode_payload
+from sync_core.facts import Envelope, Fact
 from sync_core.gate import HEADER_BYTES, Head, Run, digest_of, empty_head, seal
 from sync_core.hub import Submission, commit_batch
 from sync_core.identity import Ed25519Signer
+from sync_core.payload import decode_payload, encode_payload
 from trade import kinds
 from trade.piece_code import mint_piece_code
 

@@ -9,9 +9,10 @@ import pytest
 
 from sync_core import gate, limits, session, wire
 from sync_core.errors import MalformedError
-from sync_core.facts import Envelope, Fact, decode_payload, encode_payload
+from sync_core.facts import Envelope, Fact
 from sync_core.gate import Head, Run
 from sync_core.hub import Connection, Hub, Submission, commit_batch
+from sync_core.payload import decode_payload, encode_payload
 from sync_core.session import READ_WRITE, Received, Session, Side
 from tests.pair import Pair
 from tests.toy import DOCUMENT, MemoryLog, chain, enrolled, opened, put

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from sync_core.facts import Admission, Envelope, Fact, PlacedFact, carry, decode_payload, encode_payload, place
+from sync_core.facts import Admission, Envelope, Fact, PlacedFact, carry, place
 from sync_core.fold import fold_subject
+from sync_core.payload import decode_payload, encode_payload
 from trade import kinds
 from trade.piece_code import mint_piece_code
 from trade.projections import MARKET_DAY
