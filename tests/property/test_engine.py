@@ -142,4 +142,4 @@ class Engine(RuleBasedStateMachine):
 
 
 TestEngine = Engine.TestCase
-TestEngine.settings = settings(max_examples=60, stateful_step_count=50, deadline=None)
+TestEngine.settings = settings(max_examples=60, stateful_step_count=50)

@@ -135,5 +135,5 @@ class Wallets(RuleBasedStateMachine):
             assert len(set(conn.execute(select(s.entry.c.key)).scalars())) == found.entries
 
 
-Wallets.TestCase.settings = settings(max_examples=20, stateful_step_count=20, deadline=None)
+Wallets.TestCase.settings = settings(max_examples=20, stateful_step_count=20)
 TestWallets = Wallets.TestCase

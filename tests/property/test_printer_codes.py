@@ -39,7 +39,7 @@ def print_on(profile_name: LanguageName, label: Label, cut_every: int) -> tuple[
     return came_out, printer.errors
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     fields=st.fixed_dictionaries(
         dict.fromkeys(sorted(PIECE_LABEL.fields() - {"code", "qr"}), ANY_TEXT)
@@ -63,7 +63,7 @@ def test_a_piece_label_of_any_text_prints_with_its_code(
         assert printed.qr[0] == fields["qr"]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(text=CHINESE)
 def test_chinese_text_survives_the_wire_or_goes_as_dots(text: str) -> None:
     line = clean_text(text)[:15]
@@ -79,7 +79,7 @@ def test_chinese_text_survives_the_wire_or_goes_as_dots(text: str) -> None:
         assert not sendable or printed.text == (line,), "plain GB2312 text must take the fast way"
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(data=PRINTABLE)
 def test_code128_of_any_printable_text_reads_back(data: str) -> None:
     modules = len(code128_modules(data))
@@ -93,7 +93,7 @@ def test_code128_of_any_printable_text_reads_back(data: str) -> None:
     assert printed.codes[0] == data
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     text=ANY_TEXT,
     width_mm=st.floats(2, 60),

@@ -135,7 +135,7 @@ def without_times(value: Any) -> Any:
     return [without_times(inner) for inner in value] if isinstance(value, list) else value
 
 
-@settings(deadline=None, max_examples=70)
+@settings(max_examples=70)
 @given(day=market_days(), data=st.data())
 def test_i10_e40_any_order_of_arrival_and_any_repetition_gives_the_same_rows(day: Scene, data: st.DataObject) -> None:
     again = data.draw(st.lists(st.sampled_from(day.facts), max_size=5))
@@ -143,7 +143,7 @@ def test_i10_e40_any_order_of_arrival_and_any_repetition_gives_the_same_rows(day
     assert all_states(arrived) == all_states(day.facts)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(day=market_days(), data=st.data())
 def test_e28_clocks_change_nothing_but_the_times_shown(day: Scene, data: st.DataObject) -> None:
     clocks = data.draw(st.lists(st.integers(-(2**53) + 1, 2**53 - 1), min_size=len(day.facts), max_size=len(day.facts)))
@@ -151,7 +151,7 @@ def test_e28_clocks_change_nothing_but_the_times_shown(day: Scene, data: st.Data
     assert without_times(all_states(other)) == without_times(all_states(day.facts))
 
 
-@settings(deadline=None, max_examples=70)
+@settings(max_examples=70)
 @given(day=market_days())
 def test_i1_every_piece_is_in_exactly_one_place(day: Scene) -> None:
     places = Counter(day.piece(piece)["place"] for piece in PIECES)
@@ -159,7 +159,7 @@ def test_i1_every_piece_is_in_exactly_one_place(day: Scene) -> None:
     assert places.total() == len(PIECES)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(day=market_days())
 def test_i1_in_every_prefix_a_scanned_piece_is_somewhere(day: Scene) -> None:
     for upto in range(len(day.facts)):
@@ -173,7 +173,7 @@ def test_i1_in_every_prefix_a_scanned_piece_is_somewhere(day: Scene) -> None:
                 assert state["place"] not in ("with_picker", "undone"), "what was scanned exists and has arrived"
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(day=market_days())
 def test_a_verdict_that_keeps_a_purchase_is_never_overturned_by_later_purchases(day: Scene) -> None:
     purchases = [fact for fact in day.facts if fact.kind == kinds.PieceBought.KIND and T in fact.subjects]
@@ -192,7 +192,7 @@ def test_a_verdict_that_keeps_a_purchase_is_never_overturned_by_later_purchases(
     assert (stage.task()["keeper"], stage.task()["provisional"]) == (piece, False)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(day=market_days(), data=st.data())
 def test_carried_facts_tell_the_same_story_in_the_other_document(day: Scene, data: st.DataObject) -> None:
     """Carried in their folded order, with none of the warehouse's own acts between, they give the same places."""
@@ -267,7 +267,7 @@ def decodable_facts(draw: st.DrawFn) -> list[PlacedFact]:
     return placed
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(facts=decodable_facts(), data=st.data())
 def test_folds_are_total_on_whatever_can_be_decoded(facts: list[PlacedFact], data: st.DataObject) -> None:
     states = all_states(facts)
@@ -281,7 +281,7 @@ def test_folds_are_total_on_whatever_can_be_decoded(facts: list[PlacedFact], dat
     view_order("O1001", states.get("order:O1001", {}), views["task"], views["piece"])
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(facts=decodable_facts())
 def test_folds_are_total_even_when_nobody_judged_the_facts(facts: list[PlacedFact]) -> None:
     for subject in {subject for fact in facts for subject in fact.subjects}:

@@ -251,7 +251,6 @@ def test_d10_i4_whatever_arrives_when_a_want_is_charged_once_and_within_its_hold
     assert charged_fen <= (6500 if drop_ship else 0)
 
 
-@settings(deadline=None)
 @given(
     buyers=st.lists(st.tuples(st.sampled_from((ANNA, BO)), st.booleans()), min_size=1, max_size=5),
     to=st.sampled_from((None, ANNA, BO)),

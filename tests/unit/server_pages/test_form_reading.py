@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as some
 
 from server.pages.form_reading import read_count, read_day, read_yuan
@@ -108,7 +108,6 @@ FIELDS = (
 
 
 # Inputs are drawn slowly on a busy machine; that says nothing about ours.
-@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(some.sampled_from([*BY_KIND, "new.kind"]), some.dictionaries(some.sampled_from(FIELDS), json_values))
 def test_telling_a_fact_never_fails(kind: str, body: dict[str, object]) -> None:
     for lang in ("zh", "en"):
