@@ -42,8 +42,8 @@ class Amount:
 
 SHORT: Final = Amount(core=46_500, sockets=3_500, processes=1)
 FULL_FRAMES: Final = 10_000_000
-SOCKETS_OF_A_HUNDRED: Final = 1
-"""A frame over a socket costs thirty times what one in the engine does, and meets the same readers behind it."""
+FULL_SOCKETS: Final = 10_000
+"""A frame over a socket costs a hundred times what one in the engine does, and meets the same readers behind it."""
 HEALTH_GOAL_MS: Final = 100.0
 PER_WAREHOUSE: Final = 63
 """Two good devices, one that looks, sixty hostile: each may connect once a second."""
@@ -54,7 +54,7 @@ def amount_of(size: Size) -> Amount:
     if size is Size.SHORT:
         return SHORT
     frames = int(os.environ.get("FRAMES", FULL_FRAMES))
-    sockets = frames * SOCKETS_OF_A_HUNDRED // 100
+    sockets = min(FULL_SOCKETS, frames // 10)
     return Amount(core=frames - sockets, sockets=sockets, processes=2)
 
 
