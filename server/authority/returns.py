@@ -26,6 +26,7 @@ from trade import kinds
 from trade.ids import first_id
 from trade.pricing import owners_share
 from trade.walk import read_stall_id
+from trade.words import REFUSALS, say
 
 CLAIM_MS = 3 * 24 * 60 * 60 * 1000
 """The owner has three days to refuse a lower refund; silence accepts (D12)."""
@@ -78,10 +79,11 @@ def garment_of(b: Batch, piece: Row[Any]) -> kinds.ReturnedPiece:
     """Return what the runner needs at the stall (R59)."""
     place = read_stall_id(piece.stall_id)
     stall = b.row(st.stall, piece.stall_id)
+    who = b.row(s.person, piece.person)
     return kinds.ReturnedPiece(
         piece=piece.code, task=piece.task or "", style=piece.style, colour=piece.colour, size=piece.size,
         market=place.market if place else "", floor=place.floor if place else "", stall=place.stall if place else "",
-        paid_fen=piece.price_fen, picker=piece.person, bought_at_ms=piece.bought_ms or 0,
+        paid_fen=piece.price_fen, picker=who.name if who is not None else piece.person, bought_at_ms=piece.bought_ms or 0,
         terms_days=stall.returns_days if stall is not None else 7,
     )  # fmt: skip
 
@@ -256,7 +258,8 @@ def on_refused(b: Batch, document: str, fact: PlacedFact) -> None:
             "stall_refused",
             f"piece:{code}",
             fact=fact.id,
-            reason=body.reason,
+            reason_zh=say(REFUSALS, body.reason, "zh"),
+            reason_en=say(REFUSALS, body.reason, "en"),
             then_zh=then_zh,
             then_en=then_en,
         )

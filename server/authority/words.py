@@ -180,8 +180,8 @@ NOTICES: Final[dict[str, Words]] = {
         "the return is not fit: {reason}",
     ),
     "stall_refused": (
-        "档口不退（{reason}）：{then_zh}",
-        "the stall refused ({reason}): {then_en}",
+        "档口不退（{reason_zh}）：{then_zh}",
+        "the stall refused ({reason_en}): {then_en}",
     ),
     "address_needed": (
         "订单 {order_no} 收件信息不完整，包裹等地址",

@@ -88,9 +88,10 @@ def test_r55_an_unfit_return_goes_to_the_pending_area(shop: Shop) -> None:
 def test_d12_r60_the_stall_takes_it_back_and_the_owner_is_credited_once(shop: Shop) -> None:
     shop.inspect()
     shop.bag()
+    shop.day.do(c.PersonCreate(id="ann", name="阿安", pin_salt="00" * 16, pin_hash="11" * 32))
     document = shop.trip()
     assigned = json.loads(shop.day.said(document, "trip.assigned")[0].body)["garment"]
-    assert (assigned["paid_fen"], assigned["picker"], assigned["stall"]) == (6000, "ann", "315")
+    assert (assigned["paid_fen"], assigned["picker"], assigned["stall"]) == (6000, "阿安", "315")
     before = shop.day.money()
     for _ in range(2):
         shop.refund(document, 6000)
@@ -138,6 +139,9 @@ def test_e23_a_refusal_credits_nothing_and_says_where_the_piece_is(shop: Shop, t
     shop.phone.say(document, body.about(f"piece:{shop.code}", shop.day.piece(shop.code).stall_id))
     assert shop.day.piece(shop.code).place == place
     assert shop.day.money() == before
+    told = shop.day.all(st.notice, st.notice.c.code == "stall_refused")[0]
+    assert "有异味" in told.zh
+    assert "smell" in told.en
 
 
 def test_d15_brought_back_is_stock_again(shop: Shop) -> None:
