@@ -18,6 +18,7 @@ from server.pages import reads_platform
 from server.pages.asking import Merchant
 from server.pages.form_reading import make, plain, read_day, read_yuan
 from server.pages.frame import csv_cell, yuan
+from server.pages.names import read_names
 from server.pages.problems import NotFoundError
 from server.pages.reads_orders import PAGE_ROWS
 from server.pages.telling import tell_fact
@@ -54,9 +55,11 @@ def orders(asking: Merchant, status: str = "", search: str = "", page: int = 1) 
     with asking.serving.store.reading() as conn:
         found, more = reads.orders(conn, asking.organisation, status=status, search=search, page=page)
         counts = reads.order_counts(conn, asking.organisation)
+        names = read_names(conn, asking.lang)
     return asking.show(
-        "orders.html", base="/merchant", orders=found, more=more, page=page, status=status, search=search, counts=counts
-    )
+        "orders.html", base="/merchant", orders=found, more=more, page=page, status=status, search=search, counts=counts,
+        names=names,
+    )  # fmt: skip
 
 
 @router.get("/orders/{order_id}")
@@ -67,10 +70,12 @@ def order(asking: Merchant, order_id: str) -> Response:
         if found is None:
             raise NotFoundError
         entries = reads.order_money(conn, order_id, found["merchant"])
+        names = read_names(conn, asking.lang, (fact["subjects"][0] for fact in found["story"]))
         devices_out = reads.order_out(conn, order_id)
     return asking.show(
         "order.html",
-        tell=partial(tell_fact, lang=asking.lang),
+        tell=partial(tell_fact, names=names),
+        names=names,
         base="/merchant",
         order=found,
         entries=entries,
@@ -156,13 +161,15 @@ async def decide(
 def wallet(asking: Merchant, page: int = 1) -> Response:
     """The wallet line by line, newest first, with running balances."""
     page = min(max(page, 1), PAGE_MAX)
+    start = (page - 1) * PAGE_ROWS
     with asking.serving.store.reading() as conn:
         lines = statement(conn, asking.organisation)[::-1]
+        shown, more = lines[start : start + PAGE_ROWS], len(lines) > start + PAGE_ROWS
         balances = reads_platform.wallet(conn, asking.organisation)
-    start = (page - 1) * PAGE_ROWS
+        names = read_names(conn, asking.lang, (f"order:{line.order}" for line in shown if line.order))
     return asking.show(
         "merchant/wallet.html", base="/merchant", path="/merchant/wallet", csv="/merchant/wallet.csv", wallet=balances,
-        lines=lines[start : start + PAGE_ROWS], page=page, more=len(lines) > start + PAGE_ROWS,
+        lines=shown, page=page, more=more, names=names,
     )  # fmt: skip
 
 
@@ -180,7 +187,8 @@ def notices(asking: Merchant, page: int = 1) -> Response:
     page = min(max(page, 1), PAGE_MAX)
     with asking.serving.store.reading() as conn:
         found, more = reads.notices(conn, asking.organisation, page=page)
-    return asking.show("notices.html", base="/merchant", notices=found, page=page, more=more)
+        names = read_names(conn, asking.lang, (one["subject"] for one in found))
+    return asking.show("notices.html", base="/merchant", notices=found, page=page, more=more, names=names)
 
 
 @router.get("/returns")
@@ -190,7 +198,10 @@ def returns(asking: Merchant, page: int = 1) -> Response:
     with asking.serving.store.reading() as conn:
         found, more = reads.returns(conn, asking.organisation, page=page)
         stock = reads.stock(conn, asking.organisation)
-    return asking.show("merchant/returns.html", base="/merchant", returns=found, stock=stock, page=page, more=more)
+        names = read_names(conn, asking.lang)
+    return asking.show(
+        "merchant/returns.html", base="/merchant", returns=found, stock=stock, page=page, more=more, names=names
+    )
 
 
 @router.get("/settings")

@@ -16,6 +16,7 @@ from server.pages import reads_platform
 from server.pages.asking import Admin, Platform
 from server.pages.form_reading import make, plain, read_count, read_day, read_yuan
 from server.pages.merchant import PAGE_MAX, Ticked, Typed, statement_file
+from server.pages.names import read_names
 from server.pages.problems import NotFoundError
 from server.pages.reads_orders import PAGE_ROWS
 from server.pages.telling import tell_fact
@@ -39,6 +40,7 @@ def overview(asking: Platform) -> Response:
             "devices": [row for row in asking.devices(conn) if row["behind"]],
             "trouble": asking.serving.trouble(),
         }
+        values["names"] = read_names(conn, asking.lang, (one["subject"] for one in values["discrepancies"]))
     return asking.show("platform/overview.html", **values)
 
 
@@ -50,9 +52,11 @@ def orders(asking: Platform, status: str = "", search: str = "", page: int = 1) 
     with asking.serving.store.reading() as conn:
         found, more = reads.orders(conn, None, status=status, search=search, page=page)
         counts = reads.order_counts(conn, None)
+        names = read_names(conn, asking.lang)
     return asking.show(
-        "orders.html", base=BASE, orders=found, more=more, page=page, status=status, search=search, counts=counts
-    )
+        "orders.html", base=BASE, orders=found, more=more, page=page, status=status, search=search, counts=counts,
+        names=names,
+    )  # fmt: skip
 
 
 @router.get("/orders/{order_id}")
@@ -63,9 +67,11 @@ def order(asking: Platform, order_id: str) -> Response:
         if found is None:
             raise NotFoundError
         entries = reads.order_money(conn, order_id, found["merchant"])
+        names = read_names(conn, asking.lang, (fact["subjects"][0] for fact in found["story"]))
     return asking.show(
         "order.html",
-        tell=partial(tell_fact, lang=asking.lang),
+        tell=partial(tell_fact, names=names),
+        names=names,
         base=BASE,
         order=found,
         entries=entries,
@@ -81,7 +87,8 @@ def routes(asking: Platform) -> Response:
         found = reads_platform.routes(conn)
         ready = reads_platform.ready_tasks(conn)
         pickers = [row for row in asking.devices(conn) if row["role"] == "picker" and not row["ended"]]
-    return asking.show("platform/routes.html", routes=found, ready=ready, pickers=pickers)
+        names = read_names(conn, asking.lang)
+    return asking.show("platform/routes.html", routes=found, ready=ready, pickers=pickers, names=names)
 
 
 @router.post("/routes/assign")
@@ -101,7 +108,8 @@ def route(asking: Platform, document: str) -> Response:
             raise NotFoundError
         tasks = reads_platform.route_tasks(conn, document)
         pickers = [row for row in asking.devices(conn) if row["role"] == "picker" and not row["ended"]]
-    return asking.show("platform/route.html", route=found, tasks=tasks, pickers=pickers)
+        names = read_names(conn, asking.lang)
+    return asking.show("platform/route.html", route=found, tasks=tasks, pickers=pickers, names=names)
 
 
 @router.post("/tasks/{task_id}/reassign")
@@ -117,7 +125,8 @@ def discrepancies(asking: Platform, all: str = "", page: int = 1) -> Response:
     page = min(max(page, 1), PAGE_MAX)
     with asking.serving.store.reading() as conn:
         found, more = reads_platform.discrepancies(conn, open_only=not all, page=page)
-    return asking.show("platform/discrepancies.html", discrepancies=found, more=more, page=page, all=all)
+        names = read_names(conn, asking.lang, (one["subject"] for one in found))
+    return asking.show("platform/discrepancies.html", discrepancies=found, more=more, page=page, all=all, names=names)
 
 
 @router.post("/discrepancies/{discrepancy}/resolve")
@@ -133,7 +142,8 @@ def orphans(asking: Platform) -> Response:
     with asking.serving.store.reading() as conn:
         found = reads_platform.orphans(conn)
         people = reads_platform.people(conn)
-    return asking.show("platform/orphans.html", orphans=found, people=people)
+        names = read_names(conn, asking.lang, (f"task:{one['task']}" for one in found if one["task"]))
+    return asking.show("platform/orphans.html", orphans=found, people=people, names=names)
 
 
 @router.post("/orphans/{piece}/adopt")
@@ -154,7 +164,8 @@ def quarantine(asking: Platform, page: int = 1) -> Response:
     page = min(max(page, 1), PAGE_MAX)
     with asking.serving.store.reading() as conn:
         found, more = reads_platform.quarantine(conn, page=page)
-    return asking.show("platform/quarantine.html", quarantine=found, more=more, page=page)
+        names = read_names(conn, asking.lang)
+    return asking.show("platform/quarantine.html", quarantine=found, more=more, page=page, names=names)
 
 
 @router.get("/ledger")
@@ -164,8 +175,15 @@ def ledger(asking: Platform, account: str = "", page: int = 1) -> Response:
     with asking.serving.store.reading() as conn:
         entries, more = reads_platform.entries(conn, account=account[:200], page=page)
         accounts = reads_platform.accounts(conn)
+        names = read_names(conn, asking.lang, (f"order:{one['order_id']}" for one in entries if one["order_id"]))
     return asking.show(
-        "platform/ledger.html", entries=entries, more=more, page=page, accounts=accounts, chosen=account[:200]
+        "platform/ledger.html",
+        entries=entries,
+        more=more,
+        page=page,
+        accounts=accounts,
+        chosen=account[:200],
+        names=names,
     )
 
 
@@ -203,14 +221,15 @@ async def add_shop(asking: Platform, merchant: str, shop: Typed, courier: Typed 
 def merchant_wallet(asking: Platform, merchant: str, page: int = 1) -> Response:
     """A merchant's statement, as he sees it."""
     page = min(max(page, 1), PAGE_MAX)
+    start, path = (page - 1) * PAGE_ROWS, f"/platform/merchants/{merchant}/wallet"
     with asking.serving.store.reading() as conn:
         lines = statement(conn, merchant)[::-1]
+        shown, more = lines[start : start + PAGE_ROWS], len(lines) > start + PAGE_ROWS
         balances = reads_platform.wallet(conn, merchant)
-        name = reads.merchant_name(conn, merchant)
-    start, path = (page - 1) * PAGE_ROWS, f"/platform/merchants/{merchant}/wallet"
+        names = read_names(conn, asking.lang, (f"order:{line.order}" for line in shown if line.order))
     return asking.show(
-        "merchant/wallet.html", base=BASE, path=path, csv=f"{path}.csv", wallet=balances, merchant_name=name,
-        lines=lines[start : start + PAGE_ROWS], page=page, more=len(lines) > start + PAGE_ROWS,
+        "merchant/wallet.html", base=BASE, path=path, csv=f"{path}.csv", wallet=balances, merchant_name=names.owner(merchant),
+        lines=shown, page=page, more=more, names=names,
     )  # fmt: skip
 
 
@@ -323,9 +342,11 @@ def trips(asking: Platform) -> Response:
         returned, more = reads.returns(conn, None)
         stock = reads.stock(conn, None)
         runners = [row for row in asking.devices(conn) if row["role"] == "runner" and not row["ended"]]
+        names = read_names(conn, asking.lang)
     return asking.show(
-        "platform/trips.html", base=BASE, trips=found, returns=returned, more=more, page=1, stock=stock, runners=runners
-    )
+        "platform/trips.html", base=BASE, trips=found, returns=returned, more=more, page=1, stock=stock, runners=runners,
+        names=names,
+    )  # fmt: skip
 
 
 @router.post("/trips")
@@ -348,4 +369,5 @@ def notices(asking: Platform, page: int = 1) -> Response:
     page = min(max(page, 1), PAGE_MAX)
     with asking.serving.store.reading() as conn:
         found, more = reads.notices(conn, "platform", page=page)
-    return asking.show("notices.html", base=BASE, notices=found, page=page, more=more)
+        names = read_names(conn, asking.lang, (one["subject"] for one in found))
+    return asking.show("notices.html", base=BASE, notices=found, page=page, more=more, names=names)

@@ -19,6 +19,7 @@ from server.pages import reads_orders as reads
 from server.pages.asking import Admin, Asking, Platform
 from server.pages.form_reading import make, plain, read_count, read_yuan
 from server.pages.merchant import Typed
+from server.pages.names import read_names
 from server.pages.problems import NotFoundError
 from sync_core.errors import RefusedError
 from trade.kinds import PRICE_FEN_MAX
@@ -114,7 +115,8 @@ def people(asking: Platform) -> Response:
     """Those who sign in on devices by PIN."""
     with asking.serving.store.reading() as conn:
         found = reads_platform.people(conn)
-    return asking.show("platform/people.html", people=found)
+        names = read_names(conn, asking.lang)
+    return asking.show("platform/people.html", people=found, names=names)
 
 
 @router.post("/people")
@@ -196,15 +198,18 @@ def _devices_page(asking: Asking, made: Mapping[str, object] | None = None) -> R
         found = asking.devices(conn)
         codes = reads_platform.enrol_codes(conn, asking.now_ms)
         known = [row for row in reads_platform.people(conn) if row["ended_ms"] is None]
-    return asking.show("platform/devices.html", devices=found, codes=codes, people=known, made=made)
+        names = read_names(conn, asking.lang)
+    return asking.show("platform/devices.html", devices=found, codes=codes, people=known, made=made, names=names)
 
 
 def _users_page(asking: Asking) -> Response:
     with asking.serving.store.reading() as conn:
         merchants = reads_platform.merchants(conn)
+        names = read_names(conn, asking.lang)
     return asking.show(
-        "platform/users.html", users=asking.serving.accounts.of_organisation(), merchants=merchants, roles=list(WebRole)
-    )
+        "platform/users.html", users=asking.serving.accounts.of_organisation(), merchants=merchants, roles=list(WebRole),
+        names=names,
+    )  # fmt: skip
 
 
 def _merchant_known(asking: Asking, merchant: str) -> bool:

@@ -110,7 +110,7 @@ def orphans(conn: Connection) -> list[Row]:
     for one in found:
         number = int(one["code"][:5])
         phone = first(conn, select(s.device).where(s.device.c.number == number))
-        one["phone"], one["phone_name"] = number, phone["name"] if phone else ""
+        one["phone"] = number
         one["people"] = json.loads(phone["people"]) if phone else []
         one["phone_ended"] = phone is None or phone["revoked_ms"] is not None
     return found
@@ -123,19 +123,22 @@ def devices_behind(conn: Connection, now_ms: int) -> int:
 
 
 def routes(conn: Connection) -> list[Row]:
-    """Return the open routes with their device and how far they are."""
+    """Return the pickers' open routes with their device and how far they are; a runner's trip stands among the trips."""
     found = rows(
         conn,
-        select(s.document, s.device.c.name.label("device_name"))
+        select(s.document, s.writer.c.device)
         .select_from(
             s.document.join(
                 s.writer,
                 (s.writer.c.document == s.document.c.name) & (s.writer.c.role.in_(("picker", "runner"))),
                 isouter=True,
-            ).join(s.device, s.writer.c.device == s.device.c.number, isouter=True)
+            )
         )
-        .add_columns(s.writer.c.device)
-        .where(s.document.c.name.like("route/%"), s.document.c.closed_ms.is_(None))
+        .where(
+            s.document.c.name.like("route/%"),
+            s.document.c.closed_ms.is_(None),
+            s.document.c.name.not_in(select(st.trip.c.document)),
+        )
         .order_by(s.document.c.opened_ms.desc(), s.document.c.name)
         .limit(200),
     )
@@ -283,9 +286,7 @@ def people(conn: Connection) -> list[Row]:
 
 def trips(conn: Connection) -> list[Row]:
     """Return the runners' trips, open ones first, with their pieces counted by place (D15)."""
-    query = select(st.trip, s.device.c.name.label("device_name")).select_from(
-        st.trip.join(s.device, st.trip.c.device == s.device.c.number, isouter=True)
-    )
+    query = select(st.trip)
     found = rows(conn, query.order_by(st.trip.c.closed_ms.is_not(None), st.trip.c.opened_ms.desc()).limit(100))
     for one in found:
         one["pieces"] = {

@@ -10,10 +10,12 @@ from typing import Any
 
 from server.pages import words
 from server.pages.frame import yuan
+from server.pages.names import Names
 
 
-def tell_fact(kind: str, body: Mapping[str, Any], lang: str) -> str:
-    """Return what a fact says beyond its kind, e.g. `48.50 元 · 现金`."""
+def tell_fact(kind: str, body: Mapping[str, Any], names: Names) -> str:
+    """Return what a fact says beyond its kind, in the language of `names`, e.g. `48.50 元 · 现金`."""
+    lang = names.lang
 
     def t(zh: str, en: str) -> str:
         return zh if lang == "zh" else en
@@ -48,7 +50,7 @@ def tell_fact(kind: str, body: Mapping[str, Any], lang: str) -> str:
             parts += [t("手机上已有召回", "the recall was on the phone")] if body.get("seen_recall") else []
             parts += [t("用了超价额度", "by the allowance")] if body.get("override") else []
         case "piece.adopted":
-            parts = [money("price_fen"), known(words.MEANS, "means"), text("person")]
+            parts = [money("price_fen"), known(words.MEANS, "means"), names.person(text("person"))]
         case "task.asked" | "task.bounced" | "piece.price_corrected":
             parts = [
                 t("档口要 ", "the stall wants ") + money("price_fen")
@@ -61,7 +63,7 @@ def tell_fact(kind: str, body: Mapping[str, Any], lang: str) -> str:
             parts = [known(words.OUTCOME, "outcome"), t("计 ", "charged ") + money("charged_fen")]
             if body.get("excess_fen"):
                 parts.append(t("平台承担 ", "the platform bears ") + money("excess_fen"))
-            parts.append(t("归 ", "owner ") + (t("平台", "platform") if text("owner") == "platform" else text("owner")))
+            parts.append(t("归 ", "owner ") + names.owner(text("owner")))
         case "verdict.answer":
             parts = [known(words.OUTCOME, "outcome"), text("on_day")]
         case "verdict.stock":

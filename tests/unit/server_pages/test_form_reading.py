@@ -8,6 +8,7 @@ from hypothesis import strategies as some
 
 from server.pages.form_reading import read_count, read_day, read_yuan
 from server.pages.frame import ago, csv_cell, local_path, yuan
+from server.pages.names import Names
 from server.pages.platform_people import read_cells
 from server.pages.telling import tell_fact
 from sync_core.errors import RefusedError
@@ -111,4 +112,4 @@ FIELDS = (
 @given(some.sampled_from([*BY_KIND, "new.kind"]), some.dictionaries(some.sampled_from(FIELDS), json_values))
 def test_telling_a_fact_never_fails(kind: str, body: dict[str, object]) -> None:
     for lang in ("zh", "en"):
-        assert isinstance(tell_fact(kind, body, lang), str)
+        assert isinstance(tell_fact(kind, body, Names(lang=lang)), str)
