@@ -171,7 +171,7 @@ class Day:
                     **{"return": number},
                     piece=piece,
                     passed="1" if passed else "0",
-                    reason="" if passed else "dirty",
+                    reason="" if passed else "有污渍",
                 )
                 if passed:
                     answer = terminal.do("/scan", code=piece, mode="bag", trip=trip)

@@ -21,7 +21,7 @@ from clients.runtime.serve import new_token, open_listener
 from nahuo.demo.day import Day
 from nahuo.demo.outcome import count_day, write_json
 from nahuo.demo.page import Plugs, Window, build_page
-from nahuo.demo.scene import ADMIN, ADMIN_PASSWORD, MERCHANT, MERCHANT_PASSWORD, PEOPLE, Scene, examples
+from nahuo.demo.scene import ADMIN, ADMIN_PASSWORD, DEVICE_NAMES, MERCHANT, MERCHANT_PASSWORD, PEOPLE, Scene, examples
 from sync_core.errors import NahuoError, RefusedError
 
 HEADLESS_ORDERS = 300
@@ -162,7 +162,7 @@ async def _serve(scene: Scene, listener: Any, *, port: int) -> None:
     windows = [
         Window(
             key="phone1",
-            zh="阿林的手机",
+            zh=DEVICE_NAMES["phone1"],
             en="Lin's phone",
             look="phone",
             address=_address(scene, "phone1"),
@@ -170,7 +170,7 @@ async def _serve(scene: Scene, listener: Any, *, port: int) -> None:
         ),
         Window(
             key="phone2",
-            zh="阿梅的手机",
+            zh=DEVICE_NAMES["phone2"],
             en="Mei's phone",
             look="phone",
             address=_address(scene, "phone2"),
@@ -178,7 +178,7 @@ async def _serve(scene: Scene, listener: Any, *, port: int) -> None:
         ),
         Window(
             key="terminal",
-            zh="仓库终端",
+            zh=DEVICE_NAMES["terminal"],
             en="warehouse terminal",
             look="terminal",
             address=_address(scene, "terminal"),

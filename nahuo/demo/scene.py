@@ -25,6 +25,7 @@ MERCHANT, MERCHANT_NAME, MERCHANT_PASSWORD = "xiaoman", "小满女装", "demo-me
 SHOP = "小满女装"
 TOP_UP_YUAN = "200000"
 PEOPLE = {"lin": ("阿林", "1111"), "mei": ("阿梅", "2222"), "cang": ("仓叔", "3333")}
+DEVICE_NAMES = {"phone1": "阿林的手机", "phone2": "阿梅的手机", "terminal": "仓库终端"}
 COURIER = "中通快递"
 CELLS = "A01-A99"
 
@@ -203,7 +204,9 @@ class Scene:
         codes = {}
         for key, device in self.devices.items():
             role = "warehouse" if key == "terminal" else "picker"
-            made = admin.need("/platform/devices/codes", role=role, name=key, people=[device.person], warehouse="main")
+            made = admin.need(
+                "/platform/devices/codes", role=role, name=DEVICE_NAMES[key], people=[device.person], warehouse="main"
+            )
             codes[key] = str(made["code"])
         return codes
 
@@ -227,8 +230,8 @@ class Scene:
 
     def _finish_set_up(self) -> None:
         numbers = {row["name"]: int(row["number"]) for row in self.admin.see("/api/devices")["devices"]}
-        self.admin.need(f"/platform/devices/{numbers['terminal']}/cells", cells=CELLS)
-        saved: dict[str, Any] = {"numbers": {key: numbers[key] for key in self.devices}}
+        saved: dict[str, Any] = {"numbers": {key: numbers[DEVICE_NAMES[key]] for key in self.devices}}
+        self.admin.need(f"/platform/devices/{saved['numbers']['terminal']}/cells", cells=CELLS)
         partial = self.folder / "scene.json.new"
         partial.write_text(json.dumps(saved))
         partial.replace(self.folder / "scene.json")
