@@ -147,8 +147,7 @@ def undo(node: Node, *, task: str | None = None) -> dict[str, Json]:
     for number, task_id in enumerate(last["tasks"]):
         if last["kind"] == "buy":
             piece = last["pieces"][number]
-            state = node.replica.state(f"piece:{piece}", last["document"]) or {}
-            if state.get("scans"):
+            if _is_scanned_in(node, piece, last["document"]):
                 raise RefusedError("undo.in_warehouse", piece)
             facts.append(kinds.PieceUndone(fact=last["facts"][number]).about(f"task:{task_id}", f"piece:{piece}"))
         else:
@@ -163,6 +162,14 @@ def undo(node: Node, *, task: str | None = None) -> dict[str, Json]:
 
     ids = node.act(last["document"], facts, also=also)
     return {"undone": last["kind"], "tasks": list(last["tasks"]), "pieces": list(last["pieces"]), "facts": list(ids)}
+
+
+def last_action(node: Node) -> dict[str, Any] | None:
+    """Return the last action while it can be undone: not once a piece of it is in the warehouse."""
+    last = node.replica.setting(LAST_ACTION)
+    if not isinstance(last, dict):
+        return None
+    return None if any(_is_scanned_in(node, piece, last["document"]) for piece in last["pieces"]) else last
 
 
 def correct_price(node: Node, *, piece: str, price_fen: int, confirmed: bool) -> dict[str, Json]:
@@ -340,6 +347,11 @@ def _purchase_of(node: Node, task: str) -> dict[str, Any] | None:
         "facts": [last["fact"]],
         "pieces": [last["piece"]],
     }
+
+
+def _is_scanned_in(node: Node, piece: str, document: str) -> bool:
+    state = node.replica.state(f"piece:{piece}", document) or {}
+    return bool(state.get("scans"))
 
 
 def _own_piece(node: Node, code: PieceCode) -> tuple[str, dict[str, Any]]:

@@ -83,7 +83,7 @@ class FieldScreens:
         }
         return self._frame.show(
             request, "tasks.html", answer=answer, stalls=stalls, query=query, counts=counts,
-            last=self._last(), means_of=self._means_of,
+            last=actions.last_action(self._node), means_of=self._means_of,
         )  # fmt: skip
 
     async def task(self, request: Request) -> Response:
@@ -106,7 +106,7 @@ class FieldScreens:
         self._watch.shown(group.tasks)
         return self._frame.show(
             request, "task.html", answer={"ok": True, **_task_json(task)}, task=task, group=group, line=line,
-            answers=ANSWERS, means=MEANS, keyed=self._keyed(request, task, len(same)), last=self._last(),
+            answers=ANSWERS, means=MEANS, keyed=self._keyed(request, task, len(same)),
             none_first=request.query_params.get("none") == "1",
         )  # fmt: skip
 
@@ -265,10 +265,6 @@ class FieldScreens:
 
     def _find(self, task: str) -> Task:
         return find_task(self._node, task, frozenset(self._node.replica.setting("late_tasks", [])))
-
-    def _last(self) -> dict[str, Any] | None:
-        last = self._node.replica.setting(actions.LAST_ACTION)
-        return last if isinstance(last, dict) else None
 
     def _keyed(self, request: Request, task: Task, count_max: int) -> dict[str, Any]:
         """What the price pad starts with: what was keyed before a question, when the person comes back from it."""

@@ -12,6 +12,7 @@ from starlette.routing import BaseRoute, Route
 
 from clients.runtime.enrol import enrol
 from clients.runtime.language import say
+from clients.runtime.named import name_subjects
 from clients.runtime.repair import DAMAGE
 from clients.runtime.web import Done, Form, Frame, read_form
 from sync_core import gate
@@ -143,14 +144,15 @@ class SharedPages:
     def _waiting_rows(self) -> list[dict[str, Any]]:
         language = self._frame.language()
         rows = []
-        for at_ms, stored in self._node.replica.conn.execute(
-            "SELECT e.at_ms, e.stored FROM envelope e JOIN writer w USING (document, device)"
+        replica = self._node.replica
+        for document, at_ms, stored in replica.conn.execute(
+            "SELECT e.document, e.at_ms, e.stored FROM envelope e JOIN writer w USING (document, device)"
             " WHERE e.device = ? AND e.seq > w.acked ORDER BY e.n LIMIT ?",
-            (self._node.replica.number, ROWS_SHOWN_MAX),
+            (replica.number, ROWS_SHOWN_MAX),
         ):
             envelope = decode_payload(stored[gate.HEADER_BYTES :])
             lines = [
-                f"{say(language, f'fact.{fact.kind}')} · {fact.subjects[0].partition(':')[2]}"
+                f"{say(language, f'fact.{fact.kind}')} · {name_subjects(replica, language, fact.subjects, document=document)}"
                 for fact in envelope.facts
             ]
             rows.append({"at_ms": at_ms, "lines": lines})

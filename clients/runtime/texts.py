@@ -159,6 +159,7 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
     "settings.device": ("设备号", "Device"),
     "settings.person": ("使用人", "Person"),
     "settings.organisation": ("所属", "Organisation"),
+    "settings.platform": ("平台", "The platform"),
     "settings.server": ("服务器", "Server"),
     "settings.new_key": ("换新的密钥", "Take a new key"),
     "settings.new_key_waits": (

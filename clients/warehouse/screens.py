@@ -11,6 +11,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from clients.runtime.language import say_error
+from clients.runtime.named import name_piece
 from clients.runtime.shown import read_yuan
 from clients.runtime.web import Done, Form, Frame, Question, read_form
 from clients.warehouse import parcels, returns_desk, scans, wall
@@ -268,8 +269,9 @@ class WarehouseScreens:
             "pending": [code for code, _ in pending],
         }
         return self._frame.show(
-            request, "returns.html", answer=answer, rows=rows, pending=pending, ends=tuple(PENDING_ENDS)
-        )
+            request, "returns.html", answer=answer, rows=rows, pending=pending, ends=tuple(PENDING_ENDS),
+            name_piece=self._name_piece,
+        )  # fmt: skip
 
     async def stock(self, request: Request) -> Response:
         """What lies on the shelves, and which of it is wanted."""
@@ -282,7 +284,10 @@ class WarehouseScreens:
             "wanted": [{"task": task, "piece": state["assigned"]["piece"]} for task, state in wanted],
             "with_runner": [code for code, _ in with_runner],
         }
-        return self._frame.show(request, "stock.html", answer=answer, rows=rows, wanted=wanted, with_runner=with_runner)
+        return self._frame.show(
+            request, "stock.html", answer=answer, rows=rows, wanted=wanted, with_runner=with_runner,
+            name_piece=self._name_piece,
+        )  # fmt: skip
 
     # --- inside -----------------------------------------------------------------------------------------------------------
 
@@ -338,6 +343,9 @@ class WarehouseScreens:
 
     def _orders(self) -> list[wall.Order]:
         return wall.read_orders(self._node) if self._document() else []
+
+    def _name_piece(self, state: wall.State) -> str:
+        return name_piece(self._node.replica, state)
 
     def _pieces(self, *places: str) -> list[tuple[str, wall.State]]:
         return wall.pieces_in(self._node, *places) if self._document() else []

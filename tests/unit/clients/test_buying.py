@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from clients.field import actions
-from sync_core.facts import Fact, Json
-from tests.unit.clients.market import DEVICE, ROUTE, Bench, assigned
+from sync_core.facts import Carried, Fact, Json
+from tests.unit.clients.market import DEVICE, NOW_MS, ROUTE, TERMINAL, Bench, assigned
 from trade import kinds
 from trade.piece_code import check_piece_code, read_label_qr
 
@@ -360,10 +361,24 @@ async def test_the_waiting_list_names_what_the_server_has_not_acknowledged(field
     await field.post("/buy", tasks="T1-1")
     answer = await field.get("/waiting")
     assert answer["total"] == 1
-    assert "T1-1" in answer["rows"][0]["lines"][0]
+    (line,) = answer["rows"][0]["lines"]
+    assert "3F 315 · 8821# 黑色 M · 标签" in line
+    assert "T1-1" not in line
     assert (await field.get("/pulse"))["waiting"] == 1
 
 
 async def test_facts_of_a_stranger_kind_do_not_stop_the_list(field: Bench) -> None:
     field.say(ROUTE, Fact(kind="task.sung", subjects=("task:T1-1",), body={"song": "la"}))
     assert (await field.get("/tasks"))["ok"] is True
+
+
+async def test_undo_is_offered_until_the_piece_is_in_the_warehouse(field: Bench) -> None:
+    (piece,) = (await field.post("/buy", tasks="T1-1"))["pieces"]
+    async with field.browser(accept="text/html") as browser:
+        assert 'class="undo"' in (await browser.get("/tasks")).text
+    scan = kinds.ScannedIn(cell=None).about(f"piece:{piece}")
+    carried = Carried(fact_id=f"{TERMINAL}.1.0", person="cang", at_ms=NOW_MS, role="warehouse")
+    field.say(ROUTE, replace(scan, carried=carried))
+    async with field.browser(accept="text/html") as browser:
+        assert 'class="undo"' not in (await browser.get("/tasks")).text
+    assert (await field.post("/undo"))["code"] == "undo.in_warehouse"

@@ -315,6 +315,8 @@ async def test_r54_a_fit_piece_is_stock_and_gets_its_return_label(warehouse: Ben
     newest = warehouse.printers.jobs()[0]
     assert (newest.printer, newest.subject) == ("label", code(1))
     assert (await warehouse.get("/stock"))["stock"] == [code(1)]
+    async with warehouse.browser(accept="text/html") as browser:
+        assert "315 · 8821#" in (await browser.get("/stock")).text
     again = await warehouse.post("/return/inspect", **{"return": "SF7001002003", "piece": code(1), "passed": "1"})
     assert again["code"] == "return.inspected"
 
