@@ -114,3 +114,53 @@ def test_targets_are_large_enough_for_a_thumb_and_nothing_is_cut_off(phone: Page
         )
         assert small == [], path
         assert phone.evaluate("() => document.documentElement.scrollWidth <= innerWidth"), path
+
+
+HIDDEN = """() => [...document.querySelectorAll('main button, main a.button, main input')]
+  .filter(one => one.getClientRects().length)
+  .filter(one => {
+    one.scrollIntoView({ block: 'nearest' });
+    const { left, top, width, height } = one.getBoundingClientRect();
+    return [[4, 4], [width / 2, height / 2], [width - 4, height - 4]].some(([x, y]) => {
+      const met = document.elementFromPoint(left + x, top + y);
+      return !met || !(one.contains(met) || met.contains(one));
+    });
+  })
+  .map(one => one.innerText || one.name)"""
+"""What cannot be pressed at its middle or its corners after the page scrolled no further than it must to show it."""
+
+
+def test_the_undo_strip_covers_nothing_that_can_be_pressed(phone: Page) -> None:
+    phone.set_viewport_size({"width": 360, "height": 740})
+    for task in ("T3-1", "T1-1"):
+        phone.click(f'[data-task="{task}"] button.buy')
+        expect(phone.locator(f'[data-task="{task}"]')).to_have_attribute("data-status", "bought")
+        expect(phone.locator(".undo")).to_be_in_viewport(ratio=1)
+        assert phone.evaluate(HIDDEN) == []
+    last_row, undo, tabs = phone.evaluate(
+        """() => {
+          scrollTo(0, document.documentElement.scrollHeight);
+          const rows = [...document.querySelectorAll('article.task')];
+          const shown = [rows.at(-1), document.querySelector('.undo'), document.querySelector('#tabs')];
+          return shown.map(one => one.getBoundingClientRect().toJSON());
+        }"""
+    )
+    assert abs(undo["bottom"] - tabs["top"]) < 1, "a strip on the tabs, at the page's end, too"
+    assert (undo["left"], undo["right"]) == (tabs["left"], tabs["right"])
+    assert last_row["bottom"] <= undo["top"]
+
+
+def test_printing_moves_no_button(phone: Page) -> None:
+    phone.set_viewport_size({"width": 360, "height": 740})
+    quiet = phone.evaluate("() => document.querySelector('#bar').offsetHeight")
+    phone.click('[data-task="T3-1"] button.buy')
+    told = "<small>上次同步 09:38</small><small>在打 3 张</small>"
+    phone.evaluate("told => document.querySelector('#bar .words').insertAdjacentHTML('beforeend', told)", told)
+    assert phone.evaluate("() => document.querySelector('#bar').offsetHeight") == quiet
+
+
+def test_the_waiting_list_tells_garments(phone: Page) -> None:
+    phone.click('[data-task="T1-1"] button.buy')
+    phone.click("#bar .chip.warn")
+    expect(phone.locator("#waiting")).to_contain_text("拿到 · 3F 315 · 8821# 黑色 M · 标签")
+    expect(phone.locator("#waiting")).not_to_contain_text("T1-1")
