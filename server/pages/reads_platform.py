@@ -83,7 +83,7 @@ def devices(
         one["ended"] = one["revoked_ms"] is not None or one["written_off_ms"] is not None
         report = (reports or {}).get(number, {})
         one["connected"] = number in connected
-        one["waiting"] = report.get("waiting")
+        one["waiting"] = _still_waiting(conn, number, report)
         free_mib = report.get("free_mib")
         one["room_mib"] = free_mib if free_mib is not None and free_mib < ROOM_MIB_LOW else None
         said_ms, heard_ms = report.get("clock_ms"), report.get("received_ms")
@@ -323,6 +323,15 @@ def figures(conn: Connection, now_ms: int) -> Row:
             for place, number in conn.execute(select(st.piece.c.place, func.count()).group_by(st.piece.c.place))
         },
     }
+
+
+def _still_waiting(conn: Connection, number: int, report: Mapping[str, Any]) -> int | None:
+    """Return what still waits on a device: it tells a number when it connects, and what came since waits no more."""
+    said, heard_ms = report.get("waiting"), report.get("received_ms")
+    if not said or heard_ms is None:
+        return said
+    e = s.envelope.c
+    return max(0, int(said) - count(conn, s.envelope, e.device == number, e.received_ms >= heard_ms))
 
 
 def _by_number(conn: Connection, query: Select[*tuple[Any, ...]]) -> dict[int, int]:
