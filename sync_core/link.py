@@ -142,6 +142,7 @@ class Link:
                 attempt = 0
                 continue
             started = time.monotonic()
+            self._wake.clear()
             try:
                 await self._live()
                 self._show(Phase.OFFLINE, "the connection ended")
@@ -162,11 +163,12 @@ class Link:
             await self._pause(attempt)
 
     async def _pause(self, attempt: int) -> None:
-        """Wait before the next attempt, the longer the more have failed; not so long while something is said here."""
+        """Wait before the next attempt, the longer the more have failed; not so long if something was said here since the last began."""
+        if self._switched.is_set():
+            return
         top_ms = min(limits.BACKOFF_MS_MAX, limits.BACKOFF_MS_MIN * 2 ** min(attempt, 8))
         pause = random.uniform(limits.BACKOFF_MS_MIN, top_ms) / 1000
         at_least = min(pause, random.uniform(0.5, 1) * limits.BACKOFF_WORKING_MS_MAX / 1000)
-        self._wake.clear()
         with suppress(TimeoutError):
             async with asyncio.timeout(at_least):
                 await self._switched.wait()
@@ -210,6 +212,8 @@ class Link:
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
+                # A connection that came up has carried what was said: that it fell is no reason to hurry.
+                self._wake.clear()
 
     async def _become_another(self) -> None:
         """Get a copy a number of its own. One of a revoked device gets none: it mints nothing, and delivers what it has."""

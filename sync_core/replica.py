@@ -135,7 +135,7 @@ class Replica(ReplicaAtHub):
             token = self._install_token_path.read_text()
         except FileNotFoundError:
             return True
-        return token not in (self.setting("install_token"), self._next_token())
+        return token not in (self.setting("install_token"), self._asked_token(), self.setting(NEXT_TOKEN))
 
     @property
     def wants_key(self) -> bool:
@@ -159,7 +159,7 @@ class Replica(ReplicaAtHub):
         the old number at any moment, and a death between the token's file and the database would leave a copy of a device that is no more.
         """
         with self.transaction():
-            self.set_setting(NEW_KEY, {"file": file, "token": self._next_token() or secrets.token_hex(16)})
+            self.set_setting(NEW_KEY, {"file": file, "token": self._asked_token() or secrets.token_hex(16)})
 
     def give_up_key(self) -> None:
         """The server allots none (it revoked this device): go on under the old one."""
@@ -197,7 +197,7 @@ class Replica(ReplicaAtHub):
             self.set_setting("certificate", dict(certificate))
             self.set_setting("former_numbers", [*self.setting("former_numbers", []), old])
             self.set_setting("piece_serial", 0)
-            asked_with = self._next_token()
+            asked_with = self._asked_token()
             self._write_install_token(asked_with)
             if asked_with is not None:
                 self.set_setting(NEXT_TOKEN, secrets.token_hex(16))
@@ -358,11 +358,9 @@ class Replica(ReplicaAtHub):
     def _install_token_path(self) -> Path:
         return self.path.parent / INSTALL_TOKEN
 
-    def _next_token(self) -> str | None:
-        """The token that is written before the transaction that puts it into force."""
+    def _asked_token(self) -> str | None:
         wish = self.setting(NEW_KEY)
-        token = wish.get("token") if wish else self.setting(NEXT_TOKEN)
-        return str(token) if token else None
+        return str(wish["token"]) if wish and wish.get("token") else None
 
     def _write_install_token(self, token: str | None = None) -> None:
         token = token or secrets.token_hex(16)

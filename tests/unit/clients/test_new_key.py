@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from clients.runtime.device_key import DeviceKey
 from clients.runtime.enrol import renumber
 from clients.runtime.repair import DAMAGE, keep_twin, open_or_repair, restore_key
-from sync_core.errors import RetryableError
+from sync_core.errors import DiskFullError, RetryableError
 from sync_core.facts import DOCUMENT_WRITER, Fact, Json
 from sync_core.files import write_durably
-from sync_core.replica import Replica
+from sync_core.replica import NEXT_TOKEN, Replica
 from sync_core.twin import TWIN
 from tests.unit.clients.market import DEVICE, ROUTE, TERMINAL, TRIP, WALL, Bench, scope
 from tests.unit.clients.test_buying import state_of
@@ -133,6 +134,29 @@ async def test_a_database_copied_while_a_key_was_asked_for_is_a_copy_when_it_is_
     put_back = Replica.open(path, MARKET_DAY)
     assert (put_back.number, put_back.is_copy) == (DEVICE, True)
     put_back.close()
+
+
+async def test_a_turn_of_the_token_that_the_disk_took_by_half_makes_no_copy_of_a_device_that_wants_another_key(
+    field: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Replica.set_setting
+
+    def full(self: Replica, name: str, value: Any) -> None:
+        if name == NEXT_TOKEN and value is None:
+            raise DiskFullError("the disk is full")
+        real(self, name, value)
+
+    field.replica.ask_for_key()
+    with monkeypatch.context() as disk:
+        disk.setattr(Replica, "set_setting", full)
+        await renumber(field.replica, field.key, field.door)
+    assert (field.replica.number, field.replica.is_copy) == (FRESH, False)
+    field.replica.ask_for_key()
+    assert not field.replica.is_copy
+    field.replica.close()
+    again = Replica.open(field.replica.path, MARKET_DAY)
+    assert (again.is_copy, again.setting(NEXT_TOKEN), again.wants_key) == (False, None, True)
+    again.close()
 
 
 async def test_a_death_between_the_new_number_and_the_twin_of_it_is_no_damage(field: Bench) -> None:

@@ -181,9 +181,9 @@ def test_no_page_shows_a_bare_id_where_there_is_a_name(tmp_path: Path) -> None:
         for who, root in (("owner", "/merchant"), ("admin", "/platform")):
             person = Browser(client)
             person.sign_in(who, PASSWORDS[who])
-            menu = re.findall(
-                r'href="([^"]+)"', re.search(r'<nav class="main".*?</nav>', person.get(root).text, re.S)[0]
-            )  # type: ignore[index]
+            nav = re.search(r'<nav class="main".*?</nav>', person.get(root).text, re.S)
+            assert nav is not None
+            menu = re.findall(r'href="([^"]+)"', nav[0])
             for path in (*menu, f"{root}/orders/O77", "/platform/routes/route/2026-11-29-100"):
                 if path.startswith(root) and path not in WHERE_IDS_ARE_TYPED:
                     answer = person.get(path)

@@ -95,14 +95,11 @@ async def linked(
     async def fetch() -> str:
         return token()
 
-    async def is_no_copy() -> None:
-        raise AssertionError("nobody is a copy here")
-
     async with serve(hub.serve, "127.0.0.1", 0, compression=None) as server:
         port = next(iter(server.sockets)).getsockname()[1]
         link = Link(
             replica, f"ws://127.0.0.1:{port}", token=fetch, documents=lambda: [DOCUMENT],
-            renumber=renumber or is_no_copy, schema=1,
+            renumber=renumber or _no_copy, schema=1,
         )  # fmt: skip
         running = asyncio.create_task(link.run())
         try:
@@ -156,12 +153,16 @@ class Unspeakable(Exception):
         raise RuntimeError("no words")
 
 
-async def test_whoever_works_on_a_device_does_not_wait_for_its_longest_pause(
-    replica: Replica, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def long_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten minutes between attempts, a fiftieth of a second while somebody works."""
     monkeypatch.setattr(limits, "BACKOFF_MS_MIN", 600_000)
     monkeypatch.setattr(limits, "BACKOFF_MS_MAX", 600_000)
     monkeypatch.setattr(limits, "BACKOFF_WORKING_MS_MAX", 20)
+
+
+@pytest.mark.usefixtures("long_pauses")
+async def test_whoever_works_on_a_device_does_not_wait_for_its_longest_pause(replica: Replica) -> None:
     tried = asyncio.Queue[None]()
 
     def no_signal() -> str:
@@ -175,6 +176,40 @@ async def test_whoever_works_on_a_device_does_not_wait_for_its_longest_pause(
             assert tried.empty(), "nobody worked"
             replica.act(DOCUMENT, [put(said)], person="ann", at_ms=said)
         await tried.get()
+
+
+@pytest.mark.usefixtures("long_pauses")
+@pytest.mark.parametrize("done", ["tap", "switch"])
+async def test_what_happens_while_an_attempt_hangs_is_not_forgotten_in_the_pause_behind_it(
+    replica: Replica, done: str
+) -> None:
+    tried = asyncio.Queue[None]()
+    fails = asyncio.Event()
+
+    async def hang() -> str:
+        tried.put_nowait(None)
+        await fails.wait()
+        raise RetryableError("the server does not answer")
+
+    link = Link(replica, "ws://127.0.0.1:9", token=hang, documents=list, renumber=_no_copy, schema=1)
+    running = asyncio.create_task(link.run())
+    try:
+        async with asyncio.timeout(DEADLINE_S):
+            await tried.get()
+            if done == "tap":
+                replica.act(DOCUMENT, [put(1)], person="ann", at_ms=1)
+            else:
+                link.switch(False)
+                link.switch(True)
+            fails.set()
+            await tried.get()
+    finally:
+        running.cancel()
+        await asyncio.wait([running])
+
+
+async def _no_copy() -> None:
+    raise AssertionError("nobody is a copy here")
 
 
 async def test_p2_an_error_nobody_can_put_into_words_wedges_neither_the_link_nor_its_end(replica: Replica) -> None:
