@@ -46,3 +46,9 @@ def next_in_line(document: str) -> str:
 def seq_in_line(document: str, seq: int) -> int:
     """Return the seq that stands in the ids of an envelope's facts."""
     return seq + (number_in_line(document) - 1) * SEQS_PER_DOCUMENT
+
+
+def document_of(document: str, seq: int) -> str:
+    """Return the document of this one's line in which the fact with this seq in its id was said; the document when it is of no line."""
+    line = line_of(document)
+    return document if line is None else f"{line}/{(seq - 1) // SEQS_PER_DOCUMENT + 1}"

@@ -19,6 +19,7 @@ from server import schema_trade as st
 from server.authority.adoption import on_adopted
 from server.authority.batch import PLATFORM, Batch, body_of
 from server.authority.closing import CLOSED_AFTER, close_order
+from server.authority.deciding import decide_now
 from server.authority.dispatch import has_left
 from server.authority.documents import say_scope
 from server.authority.purchases import RECOVERED, RECOVERED_UNDONE
@@ -26,10 +27,11 @@ from server.authority.succession import join_newest
 from server.rows import insert_once
 from sync_core.errors import RefusedError
 from sync_core.facts import DOCUMENT_CLOSED, DOCUMENT_OPENED, PlacedFact
-from sync_core.lines import line_of
+from sync_core.lines import document_of, line_of
 from trade import kinds
 from trade.carry import document_kind
 from trade.ids import first_id
+from trade.kinds.common import WAREHOUSE
 
 _SILENT: Final = frozenset({"verdict.answer", "verdict.refund", "verdict.stock"})
 """Verdicts whose rule gives the same outcome again; their copies in the log fold alike."""
@@ -37,7 +39,10 @@ _SILENT: Final = frozenset({"verdict.answer", "verdict.refund", "verdict.stock"}
 
 def take_back(b: Batch, document: str, fact: PlacedFact) -> None:
     """Carry out again what an earlier number of this server had said."""
-    if fact.writer == b.server.number or fact.device != fact.writer:
+    if fact.writer == b.server.number:
+        return
+    if fact.device != fact.writer:
+        _terminal_did(b, document, fact)
         return
     if fact.kind == DOCUMENT_OPENED:
         _document_is_open(b, document, fact)
@@ -62,6 +67,15 @@ def take_back(b: Batch, document: str, fact: PlacedFact) -> None:
             _order_is_closed(b, fact, closed)
         case _:
             pass
+
+
+def _terminal_did(b: Batch, document: str, copy: PlacedFact) -> None:
+    """What a terminal did in a document that all devices have forgotten stands only in the copy with which it was carried on. The server
+    that carried it had let it count: it is decided as if the terminal had said it here, once, also when its own words come after all.
+    """
+    kind = kinds.BY_KIND.get(copy.kind)
+    if document_kind(document) == "warehouse" and kind is not None and kind.SAID_BY == WAREHOUSE:
+        decide_now(b, document_of(document, int(copy.id.split(".")[1])), copy)
 
 
 def _document_is_open(b: Batch, document: str, fact: PlacedFact) -> None:

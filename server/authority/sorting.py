@@ -12,9 +12,9 @@ from sqlalchemy import Row
 
 from server import schema_trade as st
 from server.authority import waybills
-from server.authority.batch import PLATFORM, Batch, body_of, warehouse_of
+from server.authority.batch import PLATFORM, Batch, body_of, warehouse_document, warehouse_of
 from server.authority.closing import settle_order
-from server.authority.dispatch import put_in_warehouse
+from server.authority.dispatch import next_attempt, put_in_warehouse
 from server.authority.documents import free_cell
 from server.authority.line_reading import own_facts_of_line
 from server.authority.purchases import serve_want
@@ -133,14 +133,7 @@ def settle_stock_conflict(b: Batch, document: str, code: str) -> None:
         if verdict.winner == "bag":
             b.set(st.piece, code, place="with_runner", reserved=None)
             if task is not None:
-                wanted = b.row(st.wanted, task.wanted)
-                if wanted is not None and wanted.keeper in (None, code):
-                    from server.authority.dispatch import next_attempt
-
-                    b.set(st.wanted, wanted.id, keeper=None)
-                    b.set(st.task, task.id, status="ended")
-                    next_attempt(b, task)
-                    put_in_warehouse(b, task.order_id)
+                _look_elsewhere(b, task, code)
         elif task is not None:
             wanted = b.row(st.wanted, task.wanted)
             b.set(st.piece, code, place="packed", trip=None, task=task.id, wanted=task.wanted, order_id=task.order_id)
@@ -150,6 +143,17 @@ def settle_stock_conflict(b: Batch, document: str, code: str) -> None:
             "bagged_but_sold" if verdict.winner == "parcel" else "sold_but_bagged", f"piece:{code}", "warehouse",
             facts=[decision.lost, decision.kept],
         )  # fmt: skip
+
+
+def _look_elsewhere(b: Batch, task: Row[Any], code: str) -> None:
+    """The piece of the stock that a task waited for, or had, is gone: its want is served from a stall."""
+    wanted = b.row(st.wanted, task.wanted)
+    if wanted is None or wanted.keeper not in (None, code):
+        return
+    b.set(st.wanted, wanted.id, keeper=None)
+    b.set(st.task, task.id, status="ended")
+    next_attempt(b, task)
+    put_in_warehouse(b, task.order_id)
 
 
 def on_packed(b: Batch, document: str, fact: PlacedFact) -> None:
@@ -212,6 +216,7 @@ def _ship_piece(b: Batch, code: str, order: Row[Any], parcel: Row[Any], fact: Pl
     if piece is None:
         return
     b.set(st.piece, code, place="shipped", parcel=parcel.id, scanned_ms=piece.scanned_ms or b.now_ms, trip=None)
+    _disappoint(b, piece, order)
     wanted = None if piece.wanted is None else b.row(st.wanted, piece.wanted)
     if wanted is None or wanted.order_id != order.id or wanted.status == "shipped":
         return
@@ -239,6 +244,18 @@ def _ship_piece(b: Batch, code: str, order: Row[Any], parcel: Row[Any], fact: Pl
     )
     b.set(st.wanted, wanted.id, status="shipped")
     b.set(st.piece, code, reserved=None)
+
+
+def _disappoint(b: Batch, piece: Row[Any], order: Row[Any]) -> None:
+    """A terminal that had not heard shipped the piece in its old parcel, while it was promised to another order: that one is told."""
+    promised = None if piece.reserved is None else b.row(st.wanted, piece.reserved)
+    if promised is None or promised.order_id == order.id:
+        return
+    b.set(st.piece, piece.code, reserved=None)
+    task = b.row(st.task, promised.task)
+    if task is not None and task.piece == piece.code and promised.status in ("ready", "out"):
+        b.say(warehouse_document(task.warehouse), kinds.TaskRecalled(reason="reassigned").about(f"task:{task.id}"))
+        _look_elsewhere(b, task, piece.code)
 
 
 def _pay_resale(b: Batch, piece: Row[Any], wanted: Row[Any], order: Row[Any], fact: PlacedFact) -> None:

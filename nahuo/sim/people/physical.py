@@ -23,6 +23,8 @@ class Garment:
     place: Place = "bag"
     parcel: str = ""
     scanned: int = 0
+    packed: bool = False
+    """It went into a parcel: nobody takes its label off any more."""
     gone: bool = False
     """There never was one: the tap was a slip and was undone."""
 

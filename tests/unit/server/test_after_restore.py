@@ -116,3 +116,33 @@ def test_what_the_lost_server_saw_taken_back_takes_no_want_from_another(tmp_path
     assert restored.piece(served).outcome == "keeps"
     assert start - sum(restored.money()) == 6000
     assert faults(restored) == []
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_what_a_terminal_did_in_a_document_that_all_have_forgotten_counts_by_its_copy(
+    tmp_path: Path, late: bool
+) -> None:
+    day = open_day(tmp_path / "a")
+    wall, phone = day.enrol("warehouse", "wu"), day.enrol("picker", "ann")
+    day.orders(f"A1|{CODE}|1")
+    day.do(c.RoutesAssign())
+    code = phone.buy("T1001-1", 6000)
+    back_up(day, tmp_path)
+    wall.say(day.warehouse(), kinds.ScannedIn().about(f"piece:{code}"))
+    if not late:
+        ship(day, wall, "O1001", code)
+    day.now_ms += 24 * 3600 * 1000
+    day.do(c.DayClose())
+    if late:
+        ship(day, wall, "O1001", code)
+    money = day.money()
+    rows, restored = lose(day, tmp_path)
+    forgotten = [row for row in rows if (row.document, row.device) == (day.warehouse(), wall.number)]
+    deliver_all(restored, [row for row in rows if row not in forgotten])
+    assert (restored.piece(code).place, restored.money()) == ("shipped", money)
+    assert faults(restored) == []
+    # A card with it turns up after all.
+    deliver_all(restored, forgotten)
+    assert (restored.piece(code).place, restored.money()) == ("shipped", money)
+    assert restored.discrepancies() == []
+    assert faults(restored) == []

@@ -11,7 +11,7 @@ from sqlalchemy import update
 from server import commands as c
 from server import schema as s
 from server import schema_trade as st
-from server.recount import recount_store
+from server.recount import recount_server, recount_store
 from server.recount.money import check_money
 from tests.unit.server.day import Day, Device
 from trade import kinds
@@ -428,3 +428,30 @@ def test_no_receiver_stands_in_clear_in_any_envelope_or_row_of_the_log(shop: Sho
     for row in shop.day.all(s.envelope):
         assert b"13700000001" not in bytes(row.stored)
         assert "王静".encode() not in bytes(row.stored)
+
+
+def test_r34_a_piece_that_left_in_its_old_parcel_while_it_was_promised_leaves_nobody_waiting(day: Day) -> None:
+    wall, phone = day.enrol("warehouse", "wu"), day.enrol("picker", "ann")
+    day.orders(f"A1|{CODE}|1")
+    day.do(c.RoutesAssign())
+    code = phone.buy("T1001-1", 6000)
+    wall.sync(day.warehouse())
+    number = day.parcel("P1001").waybill_no
+    day.do(c.OrderClose(order="O1001", reason="x"))
+    day.orders(f"B1|{CODE}|1")
+    wall.offline = True
+    wall.say(day.warehouse(), kinds.ScannedIn().about(f"piece:{code}"))
+    about = ("parcel:P1001", "order:O1001", f"piece:{code}")
+    wall.say(day.warehouse(), kinds.ParcelPacked(waybill_no=number, pieces=[code]).about(*about))
+    wall.say(day.warehouse(), kinds.ParcelShipped(waybill_no=number, pieces=[code]).about(*about))
+    wall.offline = False
+    wall.deliver()
+    assert (day.piece(code).place, day.piece(code).reserved) == ("shipped", None)
+    assert day.wanted("T1002-1").status == "ready"
+    day.do(c.RoutesAssign())
+    again = phone.buy("T1002-1.2", 6000)
+    wall.say(day.warehouse(), kinds.ScannedIn().about(f"piece:{again}"))
+    ship(day, wall, "O1002", again)
+    assert day.wanted("T1002-1").status == "shipped"
+    checks, _ = recount_server(day.server, MARKET_DAY)
+    assert [fault for check in checks for fault in check.faults] == []
