@@ -33,7 +33,9 @@ def freeze(b: Batch, order: Row[Any], wanted: Row[Any], task: Row[Any], again: s
     needs = {"principal": price.principal_fen, "commission": price.commission_fen, "check": price.check_fen}
     more = []
     for part, amount_fen in needs.items():
-        missing_fen = amount_fen - b.ledger.open_fen(wanted.id, part)
+        # A fee that was taken for the want (it has left already, or the walk was paid) is not frozen a second time.
+        taken_fen = 0 if part == PRINCIPAL else b.ledger.captured_fen(wanted.id, part)
+        missing_fen = amount_fen - taken_fen - b.ledger.open_fen(wanted.id, part)
         if missing_fen > 0:
             more.append(HoldPart(subject=wanted.id, part=part, amount_fen=missing_fen))
     if more:

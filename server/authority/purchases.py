@@ -115,12 +115,17 @@ def _serve_swapped(b: Batch, code: str, partner: str, task: Row[Any], serves: st
             b.set(st.wanted, want, keeper=after)
 
 
-def _freeze_again(b: Batch, wanted: Row[Any], task: Row[Any], order: Row[Any], fact_id: str) -> bool:
+def _freeze_again(b: Batch, wanted: Row[Any], task: Row[Any], order: Row[Any], code: str, fact_id: str) -> bool:
     """Freeze anew what a bounce or a question that ran out gave back while a phone had bought within the cap (D7).
 
     The merchant had agreed to that price, so it is his if his wallet covers it; else the platform bears it (I5). False when it does.
+    Whether the piece left before its phone spoke (E12) makes no difference.
     """
-    if wanted.status == "bounced" and wanted.keeper is None:
+    newest = b.row(st.task, wanted.task)
+    left_bounced = (
+        wanted.status == "shipped" and wanted.keeper == code and newest is not None and newest.status == "bounced"
+    )
+    if left_bounced or (wanted.status == "bounced" and wanted.keeper is None):
         try:
             freeze(b, order, wanted, task, again=fact_id)
         except RefusedError:
@@ -135,7 +140,7 @@ def decide_purchase(b: Batch, document: str, fact_id: str, code: str, task: Row[
     assert wanted is not None
     assert order is not None
     has_left(b, order)  # A lost server may have sent it out, and its word may arrive after the phone's.
-    covered = _freeze_again(b, wanted, task, order, fact_id)
+    covered = _freeze_again(b, wanted, task, order, code, fact_id)
     want, qualified = _build_want(b, document, fact_id, wanted, task, order)
     decision = judge_purchase(want, qualified)
     if isinstance(decision, ClosedUnseen | Keeps | OverCap) and _written_off(b, wanted, order):
@@ -317,9 +322,8 @@ def _build_want(
                 recall_id = fact.id
     closed = task.recalled in CLOSING or wanted.status in ("closing", "closed")
     drawn = wanted.keeper if wanted.keeper is not None and keeper is None else None
-    cap_fen = task.cap_fen
-    if order.drop_ship:
-        cap_fen = min(max(task.cap_fen, 0), b.ledger.open_fen(wanted.id, PRINCIPAL)) if keeper is None else task.cap_fen
+    # Also of what keeps the want already: it left before its phone spoke, and nothing was charged for it yet (E12).
+    cap_fen = min(max(task.cap_fen, 0), b.ledger.open_fen(wanted.id, PRINCIPAL)) if order.drop_ship else task.cap_fen
     want = Want(
         merchant=order.merchant, cap_fen=cap_fen, drop_ship=bool(order.drop_ship), purchases=tuple(purchases),
         known=frozenset(known), keeper=keeper, recall=(recall_id or f"0.0.0.{len(documents)}") if closed else None, drawn=drawn,

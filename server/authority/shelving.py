@@ -38,6 +38,14 @@ def settle_arrival(b: Batch, piece: Row[Any]) -> None:
                 zh="低于报价的差额退回",
                 en="Difference below the quote released",
         )  # fmt: skip
+        if (
+            wanted.status == "shipped"
+        ):  # Frozen again for a piece that had left, after a bounce had given it back (D7, E12).
+            b.ledger.capture_fees(
+                wanted.id, key=f"fees:{wanted.id}", about=b.about(order=order, task=piece.task or "", piece=piece.code),
+                zh=f"订单 {order.order_no} 已发货：佣金",
+                en=f"Order {order.order_no} shipped: commission",
+            )  # fmt: skip
         waybills.obtain(b, order.id)
     elif piece.outcome in HOMELESS and piece.place in ("inbound", "in_cell"):
         to_stock(b, piece.code)

@@ -496,6 +496,65 @@ def test_e12_a_piece_shipped_before_its_phone_spoke_is_charged_its_pick_price(da
     assert (day.wanted("T1001-1").status, day.order("O1001").status) == ("shipped", "shipped")
 
 
+def test_e12_i4_shipped_at_an_older_quote_before_its_phone_spoke_the_cap_is_what_is_frozen(
+    day: Day, phone: Device
+) -> None:
+    task = one_order(day)
+    bounced = kinds.TaskBounced(price_fen=9000).about(f"task:{task}", day.task(task).stall_id)
+    phone.say(phone.route(task), bounced)
+    newer = str(day.do(c.TaskDecide(task=task, choice="requote", quote_fen=4000))["task"])
+    phone.sync(phone.route(task))
+    phone.offline = True
+    other = phone.buy(newer, 3900)
+    code = phone.buy(task, 6000, seen_recall=True)
+    ship_by_qr(day, task, code, 6000)
+    phone.offline = False
+    phone.deliver()
+    assert (day.piece(other).outcome, day.piece(code).outcome) == ("second", "over_cap")
+    assert (day.piece(code).charged_fen, day.piece(code).excess_fen) == (4000, 2000)
+    assert day.money() == (100_000 - 4000 - 100 - ORDER_FEN, 0)
+    assert faults(day) == []
+
+
+@pytest.mark.parametrize("left_first", [True, False])
+def test_d7_e12_bought_within_the_cap_after_a_bounce_it_is_the_merchants_also_when_it_has_left(
+    day: Day, phone: Device, left_first: bool
+) -> None:
+    task = one_order(day)
+    bounced = kinds.TaskBounced(price_fen=9000).about(f"task:{task}", day.task(task).stall_id)
+    [said] = phone.say(phone.route(task), bounced)
+    phone.offline = True
+    phone.say(phone.route(task), kinds.AnswerWithdrawn(fact=said).about(f"task:{task}"))
+    code = phone.buy(task, 6000)
+    for ships in (True, False) if left_first else (False, True):
+        if ships:
+            ship_by_qr(day, task, code, 6000)
+        else:
+            phone.offline = False
+            phone.deliver()
+    assert (day.piece(code).outcome, day.piece(code).charged_fen) == ("keeps", 6000)
+    assert day.money() == (100_000 - 6000 - 100 - ORDER_FEN, 0)
+    assert "wallet_short" not in day.discrepancies()
+    assert faults(day) == []
+
+
+def test_e12_bounced_by_another_phone_before_it_left_its_commission_is_taken_once(day: Day, phone: Device) -> None:
+    colleague = day.enrol("picker", "bob")
+    task = one_order(day)
+    phone.sync(phone.route(task))
+    phone.offline = True
+    code = phone.buy(task, 6000)
+    newer = str(day.do(c.TaskReassign(task=task, device=colleague.number))["task"])
+    bounced = kinds.TaskBounced(price_fen=9000).about(f"task:{newer}", day.task(task).stall_id)
+    colleague.say(colleague.route(newer), bounced)
+    ship_by_qr(day, task, code, 6000)
+    phone.offline = False
+    phone.deliver()
+    assert (day.piece(code).outcome, day.piece(code).charged_fen) == ("keeps", 6000)
+    assert day.money() == (100_000 - 6000 - 100 - ORDER_FEN, 0)
+    assert faults(day) == []
+
+
 def test_d10_a_piece_that_has_left_serves_the_order_and_a_colleagues_is_the_second(day: Day, phone: Device) -> None:
     colleague = day.enrol("picker", "bob")
     task = one_order(day)
