@@ -271,6 +271,7 @@ def _check_inboxes(conn: Connection, again: LogAgain) -> Check:
     for row in conn.execute(select(st.discrepancy)):
         owners |= set(json.loads(row.facts))
     owners |= {row.cause for row in conn.execute(select(st.decision))}
+    owners |= _waiting_for_a_supervisor(conn)
     undone = {fact.body["fact"] for _, fact in again.said("verdict.purchase") if fact.body.get("outcome") == "undone"}
     # A restored server took an answer that the lost one had found too late: it counts, and there is nothing to tell.
     accepted_after = {f.body["fact"] for _, f in again.said("verdict.answer") if f.body.get("outcome") == "accepted"}
@@ -286,6 +287,17 @@ def _check_inboxes(conn: Connection, again: LogAgain) -> Check:
             )
             check.expect(_names(owners, about), f"{kind} about {about}: no owner is told")
     return check
+
+
+def _waiting_for_a_supervisor(conn: Connection) -> set[str]:
+    """The parked facts whose device has its entry: one stands for all that waits, and only the first is named there (E31)."""
+    v, f, decided = s.verdict.c, s.fact.c, s.verdict.alias().c
+    told = {row.subject for row in conn.execute(select(st.discrepancy).where(st.discrepancy.c.code == PARKED))}
+    counts = select(decided.id).where(
+        decided.fact == f.id, decided.document == f.document, decided.rule.startswith("decide:")
+    )
+    parked = select(f.id, f.writer).where(v.fact == f.id, v.document == f.document, v.rule == PARKED, ~counts.exists())
+    return {row.id for row in conn.execute(parked) if f"device:{row.writer}" in told}
 
 
 def _names(owners: set[str], fact_id: str) -> bool:

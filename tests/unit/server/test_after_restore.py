@@ -146,3 +146,34 @@ def test_what_a_terminal_did_in_a_document_that_all_have_forgotten_counts_by_its
     assert (restored.piece(code).place, restored.money()) == ("shipped", money)
     assert restored.discrepancies() == []
     assert faults(restored) == []
+
+
+def test_e31_i14_what_a_device_written_off_since_had_told_the_lost_server_waits_for_a_supervisor_who_is_its_owner(
+    tmp_path: Path,
+) -> None:
+    """One entry stands for all that waits of a device: its first fact is named there, and the lost verdicts speak of each."""
+    day = open_day(tmp_path / "a")
+    day.enrol("warehouse", "wu")
+    phone = day.enrol("picker", "ann")
+    day.orders(f"A1|{CODE}|2")
+    day.do(c.RoutesAssign())
+    phone.sync(phone.route("T1001-1"))
+    start = sum(day.money())
+    back_up(day, tmp_path)
+    phone.offline = True
+    codes = [phone.buy(task, 6000) for task in ("T1001-1", "T1001-2")]
+    day.do(c.OrderClose(order="O1001"))
+    phone.offline = False
+    phone.deliver()
+    rows, restored = lose(day, tmp_path)
+    restored.do(c.OrderClose(order="O1001"))
+    restored.do(c.DeviceWriteOff(device=phone.number))
+    assert sum(restored.money()) == start
+    restored.now_ms += 1
+    deliver_all(restored, rows)
+    assert "parked" in restored.discrepancies()
+    assert faults(restored) == []
+    restored.do(c.ParkedRelease(device=phone.number))
+    assert [restored.piece(code).outcome for code in codes] == ["closed_unseen"] * 2, "the lost server's word stands"
+    assert start - sum(restored.money()) == 2 * (6000 + 100)
+    assert faults(restored) == []
