@@ -39,6 +39,9 @@ def check_money(scene: Scene) -> None:
             " JOIN device d ON d.number = p.device"
             " WHERE p.outcome = 'second' AND d.written_off_ms IS NULL AND (w.keeper IS NULL OR w.keeper = p.code)"
             " AND NOT EXISTS (SELECT 1 FROM piece q WHERE q.wanted = w.id AND q.code <> p.code)"
+            # Of a copied phone the copy has the task: what the original buys after its word is the platform's (D9).
+            " AND NOT EXISTS (SELECT 1 FROM fact r WHERE r.subjects LIKE '%\"task:' || t.id || '\"%' AND r.writer = t.device"
+            " AND r.kind IN ('task.recall_seen', 'task.answered', 'task.bounced') AND t.device <> p.device AND r.n < f.n)"
         ).first()
         if second is not None:
             raise Broken(f"D9: {second[0]} counts as a second piece, and there is no first")

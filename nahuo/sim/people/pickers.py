@@ -106,8 +106,9 @@ class Picker:
         if self.phone.replica.number is None:
             return
         known = {garment.code for garment in self._physical.garments}
-        # Put back to before a purchase that it died over and delivered, the phone hears of it again under its next number.
-        numbers = self.phone.numbers if self.phone.rewound else [self.phone.replica.number]
+        # Put back to before a purchase that it died over and delivered, the phone hears of it again under its next number; and it may
+        # have changed its key before he looked. What stands under the number of a phone that it is a copy of is that phone's.
+        numbers = self.phone.numbers if self.phone.rewound else [self.phone.replica.number, *self.phone.given_up]
         for document, subject, state in self.phone.replica.states("task"):
             if not document.startswith("route/"):
                 continue

@@ -298,6 +298,23 @@ def test_d9_a_copys_word_that_it_had_not_bought_frees_no_money_of_a_task_that_an
     assert (piece.outcome, piece.owner, piece.charged_fen) == ("closed_unseen", "m1", 6000)
 
 
+def test_d9_what_the_original_buys_after_the_word_of_its_copy_which_has_the_task_is_the_platforms(floor: Floor) -> None:
+    """The copy took the tasks over and knows of the close; the original has not heard, and buys."""
+    copy, task, start = floor.copy("copy", token=False), TASKS[0], sum(floor.day.money())
+    copy.sync()
+    floor.day.do(c.OrderClose(order="O1001"))
+    copy.sync()
+    copy.say(copy.route(), kinds.RecallSeen().about(f"task:{task}"))
+    copy.sync()
+    assert floor.day.wanted(task).status == "closed"
+    code = floor.phone.buy(task, 6000)
+    settle(floor)
+    piece = floor.day.piece(code)
+    assert (piece.outcome, piece.owner, piece.charged_fen) == ("second", "platform", 0)
+    assert "second_piece" in floor.day.discrepancies(), "a supervisor is told"
+    assert sum(floor.day.money()) == start
+
+
 def test_d9_the_word_of_the_number_before_a_change_of_keys_is_the_devices_own(floor: Floor) -> None:
     phone, task = floor.phone, TASKS[0]
     floor.day.do(c.OrderClose(order="O1001"))
