@@ -205,7 +205,7 @@ class Day:
         """Give an actor his turns at drawn moments of the day."""
         for number in range(turns):
             at_ms = int((number + self.world.random.random()) * max(storm_ms, 8 * HOUR_MS) * 0.9 / turns)
-            self.world.later(max(5_000, at_ms), f"{type(actor).__name__} turn", actor.turn)
+            self.world.later_turn(max(5_000, at_ms), f"{type(actor).__name__} turn", actor.turn)
 
     def _calm(self, storm_ms: int) -> None:
         world, scene = self.world, self.scene
@@ -238,6 +238,8 @@ class Day:
             for device in scene.devices:
                 if not device.dead:
                     device.in_background(device.look)
+        # A label takes seconds to come out and a bag its way: what is bought in the last of them is at rest nowhere.
+        world.go_home()
         world.run(until_ms + CALM_ROUND_MS)
 
     def close(self) -> None:

@@ -51,6 +51,7 @@ class World:
         """The cheap invariants, looked at after every event."""
         self._heap: list[tuple[int, float, int, str, Callable[[], None]]] = []
         self._count = 0
+        self._all_at_home = False
         self._trace = hashlib.sha256()
 
     @property
@@ -62,6 +63,14 @@ class World:
         """Let `call` happen; of events of one millisecond the seed says which comes first."""
         self._count += 1
         heappush(self._heap, (self.now_ms + max(0, delay_ms), self.random.random(), self._count, name, call))
+
+    def later_turn(self, delay_ms: int, name: str, turn: Callable[[], None]) -> None:
+        """Let somebody have a turn, unless he has gone home by then."""
+        self.later(delay_ms, name, lambda: None if self._all_at_home else turn())
+
+    def go_home(self) -> None:
+        """Nobody begins anything any more: what is begun comes to rest."""
+        self._all_at_home = True
 
     def run(self, until_ms: int) -> None:
         """Let everything happen that is due by then."""

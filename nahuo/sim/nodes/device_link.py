@@ -153,7 +153,7 @@ class DeviceLink:
 
     def _ask_number(self) -> None:
         device = self._device
-        new_key = device.replica.wants_key and not device.replica.is_copy
+        new_key = device.asks_for_key = device.replica.wants_key and not device.replica.is_copy
         try:
             ask(renumber(device.replica, device.key, device.node.door))
         except RetryableError:

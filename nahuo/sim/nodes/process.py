@@ -75,6 +75,8 @@ class DeviceProcess:
         """The numbers it has borne, the present one last."""
         self.given_up: set[int] = set()
         """Those of them that it gave up with their key: the server takes nothing under them, and all of it under the next."""
+        self.asks_for_key = False
+        """It asked for its next number because it wants another key, not because it is a copy."""
         self.family = name.rstrip("b")
         """A phone and its clone share their people."""
         self.disk = SimDisk(world, self)
@@ -207,6 +209,9 @@ class DeviceProcess:
             self.disk.free()
             self.crash()
             return
+        if self.replica.number is not None and self.replica.number not in self.numbers:
+            # It died when that was on the disk, and had not heard it from its own program yet.
+            self.renumbered(new_key=self.asks_for_key)
         self.check_done()
         self.start()
         self.ring_printer()

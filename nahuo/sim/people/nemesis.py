@@ -105,7 +105,7 @@ class Nemesis:
         scene.pickers.append(other)
         clone.start()
         for _ in range(6):
-            self._world.later(self._world.random.randrange(MINUTE_MS, 3 * HOUR_MS), "clone turn", other.turn)
+            self._world.later_turn(self._world.random.randrange(MINUTE_MS, 3 * HOUR_MS), "clone turn", other.turn)
 
     def _restore_server(self) -> None:
         """Back the server up; later put that back. Orders imported and money booked in between are entered again, so none are here."""
@@ -129,7 +129,7 @@ class Nemesis:
             random = self._world.random
             scene.server.cut_off(random.randrange(10 * MINUTE_MS, 2 * HOUR_MS))
             for _ in range(DESK_TURNS):
-                self._world.later(random.randrange(MINUTE_MS, HOUR_MS), "office after restore", scene.office.turn)
+                self._world.later_turn(random.randrange(MINUTE_MS, HOUR_MS), "office after restore", scene.office.turn)
 
     # --- the platform's own hand ------------------------------------------------------------------------------------------
 
