@@ -234,7 +234,7 @@ def _ship_piece(b: Batch, code: str, order: Row[Any], parcel: Row[Any], fact: Pl
             en="Difference below the quote released",
         )
     elif wanted.keeper is None:
-        b.set(st.wanted, wanted.id, keeper=code)
+        serve_want(b, wanted, code)  # Nobody need walk for it any more (D4).
     b.ledger.capture_fees(
         wanted.id,
         key=f"fees:{wanted.id}",

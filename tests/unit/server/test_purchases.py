@@ -573,6 +573,42 @@ def test_d10_a_piece_that_has_left_serves_the_order_and_a_colleagues_is_the_seco
     assert day.money() == (100_000 - 6000 - 100 - ORDER_FEN, 0)
 
 
+def test_e12_d4_a_piece_that_left_by_its_label_alone_takes_the_task_back_from_a_colleague(
+    day: Day, phone: Device
+) -> None:
+    """Nobody walks for a piece that its buyer has; what was paid for it waits for its own phone all the same."""
+    colleague = day.enrol("picker", "bob")
+    task = one_order(day)
+    phone.sync(phone.route(task))
+    phone.offline = True
+    code = phone.buy(task, 6000)
+    second = day.do(c.TaskReassign(task=task, device=colleague.number))["task"]
+    about = (f"task:{second}", day.task(second).stall_id)
+    colleague.say(colleague.route(second), kinds.TaskAnswered(answer=kinds.Answer.OUT_OF_STOCK).about(*about))
+    ship_by_qr(day, task, code, 6000)
+    assert (day.task(second).status, day.task(second).recalled) == ("recalled", "reassigned")
+    assert [fact.subjects for fact in day.said(colleague.route(second), "task.recalled")] == [f'["task:{second}"]']
+    assert day.all(st.decision, st.decision.c.resolved_ms.is_(None)) == []
+    assert day.money() == (100_000 - PIECE_FEN - ORDER_FEN, 6500)
+    colleague.say(colleague.route(second), kinds.RecallSeen().about(f"task:{second}"))
+    assert (day.task(second).status, day.money()[1]) == ("ended", 6500)
+    phone.offline = False
+    phone.deliver()
+    assert (day.piece(code).outcome, day.piece(code).charged_fen) == ("keeps", 6000)
+    assert day.money() == (100_000 - 6000 - 100 - ORDER_FEN, 0)
+
+
+def test_e12_d4_a_piece_that_left_by_its_label_alone_ends_an_attempt_that_waits_for_its_day(
+    day: Day, phone: Device
+) -> None:
+    task, code = one_order(day), phone.mint()
+    body = kinds.TaskAnswered(answer=kinds.Answer.OUT_OF_STOCK)
+    phone.say(phone.route(task), body.about(f"task:{task}", day.task(task).stall_id))
+    day.do(c.TaskDecide(task=task, choice="on_day", on_day="2027-03-01"))
+    ship_by_qr(day, task, code, 6000)
+    assert (day.task("T1001-1.2").status, day.task("T1001-1.2").recalled) == ("ended", "reassigned")
+
+
 def test_d9_a_bounce_frees_nothing_while_the_phone_of_an_earlier_attempt_may_have_bought(day: Day) -> None:
     day.enrol("warehouse", "wu")
     ann, bo = day.enrol("picker", "ann"), day.enrol("picker", "bo")
