@@ -138,7 +138,9 @@ def settle_stock_conflict(b: Batch, document: str, code: str) -> None:
             wanted = b.row(st.wanted, task.wanted)
             b.set(st.piece, code, place="packed", trip=None, task=task.id, wanted=task.wanted, order_id=task.order_id)
             if wanted is not None and wanted.keeper is None:
-                b.set(st.wanted, wanted.id, keeper=code, status="in")
+                b.set(st.piece, code, reserved=wanted.id)
+                serve_want(b, wanted, code)
+                b.set(st.wanted, wanted.id, status="in")
         b.discrepancy(
             "bagged_but_sold" if verdict.winner == "parcel" else "sold_but_bagged", f"piece:{code}", "warehouse",
             facts=[decision.lost, decision.kept],
@@ -146,14 +148,16 @@ def settle_stock_conflict(b: Batch, document: str, code: str) -> None:
 
 
 def _look_elsewhere(b: Batch, task: Row[Any], code: str) -> None:
-    """The piece of the stock that a task waited for, or had, is gone: its want is served from a stall."""
+    """The piece of the stock that a task waited for, or had, is gone: its want is served from a stall, unless it is already (D4)."""
     wanted = b.row(st.wanted, task.wanted)
     if wanted is None or wanted.keeper not in (None, code):
         return
     b.set(st.wanted, wanted.id, keeper=None)
     b.set(st.task, task.id, status="ended")
-    next_attempt(b, task)
-    put_in_warehouse(b, task.order_id)
+    newest = b.row(st.task, wanted.task)
+    if newest is None or newest.id == task.id or newest.recalled is not None:
+        next_attempt(b, task)
+        put_in_warehouse(b, task.order_id)
 
 
 def on_packed(b: Batch, document: str, fact: PlacedFact) -> None:

@@ -401,6 +401,52 @@ def test_d14_e21_the_parcel_wins_when_it_was_packed(shop: Shop) -> None:
     assert (verdict["winner"], verdict["todo"]) == ("parcel", "pull_from_bag")
 
 
+def sold_and_bagged(shop: Shop, *, packed: bool, sent: bool) -> str:
+    """The bag is heard of first; a supervisor may have sent a picker before the sale is heard of. Returns the waybill's number."""
+    day = shop.day
+    shop.inspect()
+    day.orders(f"A2|{CODE}|1")
+    other = day.enrol("warehouse", "li")
+    for device in (shop.wall, other):
+        device.sync(day.warehouse())
+        device.offline = True
+    shop.wall.say(day.warehouse(), kinds.PieceDrawn().about(f"piece:{shop.code}", "task:T1002-1", "order:O1002"))
+    number = str(day.parcel("P1002").waybill_no)
+    if packed:
+        about = ("parcel:P1002", "order:O1002", f"piece:{shop.code}")
+        shop.wall.say(day.warehouse(), kinds.ParcelPacked(waybill_no=number, pieces=[shop.code]).about(*about))
+    other.say(day.warehouse(), kinds.PieceBagged().about(f"piece:{shop.code}", "trip:bag1"))
+    if sent:
+        day.do(c.TaskReassign(task="T1002-1", device=shop.phone.number))
+    for device in (other, shop.wall):
+        device.offline = False
+        device.deliver()
+    return number
+
+
+@pytest.mark.parametrize("sent", [True, False])
+def test_d14_d4_a_packed_parcel_ends_what_was_to_be_picked_in_its_stead(shop: Shop, sent: bool) -> None:
+    """Nobody walks for what lies packed, and it is paid for like every piece of the stock."""
+    day = shop.day
+    number = sold_and_bagged(shop, packed=True, sent=sent)
+    assert (day.piece(shop.code).place, day.wanted("T1002-1").keeper) == ("packed", shop.code)
+    second = day.task("T1002-1.2")
+    assert (second.status, second.recalled) == ("recalled" if sent else "ended", "reassigned")
+    before = day.money()
+    about = ("parcel:P1002", "order:O1002", f"piece:{shop.code}")
+    shop.wall.say(day.warehouse(), kinds.ParcelShipped(waybill_no=number, pieces=[shop.code]).about(*about))
+    assert day.money() == (before[0] + 6500, 0), "he pays and is credited the same principal"
+    assert day.piece(shop.code).outcome == "keeps"
+
+
+@pytest.mark.parametrize("sent", [True, False])
+def test_d14_d4_a_bag_that_wins_sends_one_picker_and_no_second(shop: Shop, sent: bool) -> None:
+    day = shop.day
+    sold_and_bagged(shop, packed=False, sent=sent)
+    assert (day.piece(shop.code).place, day.wanted("T1002-1").task) == ("with_runner", "T1002-1.2")
+    assert day.task("T1002-1.2").status == ("out" if sent else "ready")
+
+
 def test_e19_an_unknown_return_is_taken_in_and_matched_later(shop: Shop) -> None:
     day = shop.day
     body = kinds.ReturnReceived(courier_no="R9", matched=False, shelf="S3")
