@@ -282,6 +282,8 @@ def _check_inboxes(conn: Connection, again: LogAgain) -> Check:
             about = str(fact.body.get("fact"))
             if is_server(int(about.partition(".")[0])):
                 continue  # An adopted label's author is the supervisor, who reads it in the command's outcome (E29).
+            if not _is_here(conn, about):
+                continue  # A lost server judged it, and it has not come back to the restored one: that tells of it when it does.
             check.expect(
                 about in told or fact.body["outcome"] == "overruled", f"{kind} about {about}: its author is not told"
             )
@@ -298,6 +300,11 @@ def _waiting_for_a_supervisor(conn: Connection) -> set[str]:
     )
     parked = select(f.id, f.writer).where(v.fact == f.id, v.document == f.document, v.rule == PARKED, ~counts.exists())
     return {row.id for row in conn.execute(parked) if f"device:{row.writer}" in told}
+
+
+def _is_here(conn: Connection, fact_id: str) -> bool:
+    f = s.fact.c
+    return conn.execute(select(f.id).where(f.id == fact_id, f.carried == 0).limit(1)).first() is not None
 
 
 def _names(owners: set[str], fact_id: str) -> bool:

@@ -177,3 +177,26 @@ def test_e31_i14_what_a_device_written_off_since_had_told_the_lost_server_waits_
     assert [restored.piece(code).outcome for code in codes] == ["closed_unseen"] * 2, "the lost server's word stands"
     assert start - sum(restored.money()) == 2 * (6000 + 100)
     assert faults(restored) == []
+
+
+def test_i14_what_the_lost_server_judged_is_told_here_when_it_arrives(tmp_path: Path) -> None:
+    """The terminal came first and brought the lost verdict; the phone that bought is in its basement still."""
+    day = open_day(tmp_path / "a")
+    day.enrol("warehouse", "wu")
+    phone = day.enrol("picker", "ann")
+    day.orders(f"A1|{CODE}|1")
+    day.do(c.RoutesAssign())
+    phone.sync(phone.route("T1001-1"))
+    back_up(day, tmp_path)
+    phone.offline = True
+    code = phone.buy("T1001-1", 6000)
+    day.do(c.OrderClose(order="O1001"))
+    phone.offline = False
+    phone.deliver()
+    rows, restored = lose(day, tmp_path)
+    deliver_all(restored, [row for row in rows if row.device == 0])
+    assert faults(restored) == []
+    deliver_all(restored, rows)
+    assert restored.piece(code).outcome == "closed_unseen"
+    assert "closed_unseen" in restored.discrepancies()
+    assert faults(restored) == []
