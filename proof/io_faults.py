@@ -13,14 +13,14 @@ import json
 import multiprocessing
 import re
 import shutil
-import subprocess
-import sys
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 from proof.after_power import Mark, Recounts, faults_of_device, faults_of_server
+from proof.forks import Failing, Forks
 from proof.recording import cannot_record
 from proof.report import Part, Size
 
@@ -32,7 +32,8 @@ SAMPLES: Final = {Size.SHORT: {"device": 2, "server": 1}, Size.FULL: {"device": 
 FOR_EVER_EVERY: Final = {"device": 1, "server": 10}
 """FULL: every so many-th of those also fails for ever after. SHORT: they fail once and for ever by turns."""
 SECONDS_MAX: Final = 90
-WORKERS: Final = 2
+WORKERS: Final = {Size.SHORT: 2, Size.FULL: 4}
+"""For ever failing, most of the time is waiting."""
 PLANTS: Final = (
     ("device", "early", "shown before the commit", "after", False),
     ("device", "deaf", "an error of the commit is swallowed", "before", False),
@@ -47,13 +48,19 @@ LOOKS: Final[dict[str, Callable[..., list[str]]]] = {"device": faults_of_device,
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """One planted failure: from the k-th call on, once or for ever."""
+    """One planted failure: the k-th call of a thread, or every one from it on. `k_max` is the largest k that is tried of this kind."""
 
     word: str
     call: str
     error: str
     k: int
+    k_max: int
     for_ever: bool
+
+    @property
+    def failing(self) -> Failing:
+        """The kind of failure, whatever the k."""
+        return Failing(call=self.call, error=self.error, k_max=self.k_max, for_ever=self.for_ever)
 
     def __str__(self) -> str:
         return f"{self.word}: {self.call} {self.k} fails with {self.error}{' for ever' if self.for_ever else ''}"
@@ -83,9 +90,9 @@ def prove(size: Size, folder: Path) -> Part:
     if why:
         part.add("failing calls", "not run", why, holds=None if size is Size.SHORT else False)
         return part
-    counts = {word: count_calls(word, folder / f"count-{word}") for word in LOOKS}
-    chosen = [fault for word in LOOKS for fault in choose(word, counts[word], size)]
-    with multiprocessing.get_context("spawn").Pool(WORKERS) as pool:
+    with multiprocessing.get_context("spawn").Pool(WORKERS[size]) as pool:
+        counts = {word: pool.apply(count_calls, (word, folder / f"count-{word}")) for word in LOOKS}
+        chosen = [fault for word in LOOKS for fault in choose(word, counts[word], size)]
         told = pool.starmap(try_fault, [(fault, folder / f"fault-{n}") for n, fault in enumerate(chosen)], chunksize=1)
         planted = [_try_plant(pool, folder, *plant) for plant in PLANTS]
     part.faults = [f"{one.fault}: {fault}" for one in told for fault in one.faults]
@@ -111,11 +118,11 @@ def _try_plant(
 ) -> tuple[str, int, int]:
     """Return (what is wrong, runs, losses found) of a process with a bug planted whose disk fails beside an answer."""
     room = folder / f"planted-{word}-{plant}"
-    syncs = syncs_beside_answers(word, room / "trace", plant, side=side)[:PLANTED_TRIES]
-    faults = [Fault(word=word, call="fdatasync", error="EIO", k=k, for_ever=for_ever) for k in syncs]
+    syncs = pool.apply(syncs_beside_answers, (word, room / "trace", plant, side))[:PLANTED_TRIES]
+    faults = [Fault(word=word, call="fdatasync", error="EIO", k=k, k_max=max(syncs), for_ever=for_ever) for k in syncs]
     runs = lost = 0
     while runs < len(faults) and lost == 0:
-        pair = faults[runs : runs + WORKERS]
+        pair = faults[runs : runs + 2]
         jobs = [(fault, room / str(runs + n), "FULL", plant) for n, fault in enumerate(pair)]
         told = pool.starmap(try_fault, jobs, chunksize=1)
         runs += len(pair)
@@ -131,29 +138,29 @@ def choose(word: str, counts: Mapping[str, int], size: Size) -> list[Fault]:
         for error in ERRORS[call]:
             for n in range(samples):
                 k = 1 + (2 * n + 1) * count // (2 * samples) if samples < count else n + 1
-                fault = Fault(word=word, call=call, error=error, k=k, for_ever=False)
+                fault = Fault(word=word, call=call, error=error, k=k, k_max=count, for_ever=False)
                 if size is Size.SHORT:
                     chosen.append(replace(fault, for_ever=len(chosen) % 2 == 1))
                     continue
                 chosen.append(fault)
                 if n % FOR_EVER_EVERY[word] == 0:
                     chosen.append(replace(fault, for_ever=True))
-    return chosen
+    return sorted(chosen, key=lambda fault: (fault.word, fault.call, fault.error, fault.for_ever, fault.k))
 
 
 def count_calls(word: str, folder: Path) -> dict[str, int]:
-    """Return how many calls of each kind an undisturbed run makes."""
-    _run(word, folder, inject="", trace=folder / "trace")
+    """Return how many calls of each kind that thread of an undisturbed run makes which makes most: strace lets the k-th of each fail."""
+    _run(word, folder, trace=folder / "trace")
     lines = (folder / "trace").read_text()
-    return {call: len(re.findall(rf"^\d+ +{call}\(", lines, re.MULTILINE)) for call in CALLS}
+    return {call: max(Counter(re.findall(rf"^(\d+) +{call}\(", lines, re.MULTILINE)).values()) for call in CALLS}
 
 
-def syncs_beside_answers(word: str, folder: Path, plant: str, *, side: str) -> list[int]:
+def syncs_beside_answers(word: str, folder: Path, plant: str, side: str) -> list[int]:
     """Return which syncs of their threads come just before, or just after, the answers that a planted run gives, the nearest first.
 
     strace counts by thread. On a server another thread may sync between the commit and its answer, so of those before three are told.
     """
-    _run(word, folder, "FULL", plant, inject="", trace=folder / "trace", calls=("fdatasync", "write"))
+    _run(word, folder, "FULL", plant, trace=folder / "trace", calls=("fdatasync", "write"))
     by_thread: dict[str, int] = {}
     syncs: list[int] = []
     found: list[int] = []
@@ -176,9 +183,7 @@ def syncs_beside_answers(word: str, folder: Path, plant: str, *, side: str) -> l
 def try_fault(fault: Fault, folder: Path, *options: str) -> Told:
     """Run once with the fault and once more without; look at the folder between and after. `options` plant a fault of ours beside."""
     told = Told(fault=fault)
-    when = f"{fault.k}+" if fault.for_ever else str(fault.k)
-    inject = f"inject={fault.call}:error={fault.error}:when={when}"
-    status, words = _run(fault.word, folder, *options, inject=inject)
+    status, words = _run(fault.word, folder, *options, fault=fault)
     marks = _marks(folder)
     ended = next((mark for mark in marks if "ended" in mark), None)
     told.took = "stopped" if ended is None else "refused" if ended["refused"] else "went on"
@@ -190,7 +195,7 @@ def try_fault(fault: Fault, folder: Path, *options: str) -> Told:
         if not str(refused.get("code", "")).startswith(("disk.", "task.", "corrupt")):
             told.faults.append(f"refused in other words: {refused}")
     told.faults += _look(fault.word, folder, marks)
-    status, words = _run(fault.word, folder, inject="")
+    status, words = _run(fault.word, folder)
     if status != "0":
         told.faults.append(f"it does not work when the fault is over: {words[-300:]!r}")
     told.faults += _look(fault.word, folder, _marks(folder))
@@ -222,26 +227,34 @@ def _marks(folder: Path) -> list[Mark]:
 
 
 def _run(
-    word: str, folder: Path, *options: str, inject: str, trace: Path | None = None, calls: Sequence[str] = CALLS
+    word: str,
+    folder: Path,
+    *options: str,
+    fault: Fault | None = None,
+    trace: Path | None = None,
+    calls: Sequence[str] = CALLS,
 ) -> tuple[str, str]:
     """Return the exit status (or "hung") and what was said."""
     folder.mkdir(parents=True, exist_ok=True)
-    command: list[Any] = [
-        sys.executable,
-        "-m",
-        f"proof.core_{word}",
-        folder / "data",
-        folder / "marks",
-        ROUNDS,
-        *options,
-    ]
-    if inject or trace:
-        how = ["-f", "--seccomp-bpf", "-qq", "-s", "12", "-e", f"trace={','.join(calls)}", "-e", "signal=none"]
-        command = ["strace", *how, *(["-e", inject] if inject else []), "-o", trace or "/dev/null", *command]
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, timeout=SECONDS_MAX
-        )
-    except subprocess.TimeoutExpired:
-        return "hung", ""
-    return str(done.returncode), done.stderr
+    arguments = [str(folder / "data"), str(folder / "marks"), ROUNDS, *options]
+    if trace is not None:
+        with Forks(f"proof.core_{word}", trace=calls, to=trace) as forks:
+            return forks.run(arguments, said=folder / "said", seconds_max=SECONDS_MAX)
+    k = fault.k if fault else 0
+    return _forks(word, fault.failing if fault else None).run(
+        arguments, said=folder / "said", seconds_max=SECONDS_MAX, k=k
+    )
+
+
+_held: dict[str, tuple[Failing | None, Forks]] = {}
+"""What forks for this worker: for each program what runs undisturbed, and what fails in the way that was asked for last."""
+
+
+def _forks(word: str, failing: Failing | None) -> Forks:
+    place = f"{word} {'undisturbed' if failing is None else 'failing'}"
+    if place in _held and _held[place][0] == failing:
+        return _held[place][1]
+    if place in _held:
+        _held.pop(place)[1].close()
+    _held[place] = (failing, Forks(f"proof.core_{word}", failing=failing))
+    return _held[place][1]

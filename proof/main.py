@@ -29,6 +29,7 @@ PARTS: Final[dict[str, str]] = {
     "power": "proof.power",
     "privacy": "proof.privacy",
     "fuzz": "proof.fuzz",
+    "fuzz_server": "proof.fuzz_server",
     "sockets": "proof.sockets",
     "soak": "proof.soak",
     "simulation": "proof.simulation",

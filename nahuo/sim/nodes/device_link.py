@@ -282,7 +282,6 @@ class DeviceLink:
                 self._part_from_copy(document)
             case session.AccessDenied(document=document):
                 self._denied.add(document)
-                self.world.sometimes("access_denied")
             case session.Message(message={"hello": {"new_key": True}}):
                 replica.ask_for_key()
             case session.Violation(detail=detail):

@@ -383,6 +383,7 @@ class ServerNode:
         served.silent = known is None or known.revoked
         scope = self._once("scope", (served.device, document), lambda: self.desk._read_scope(served.device, document))
         if scope is None:
+            self._world.sometimes("access_denied")
             served.talk.deny(document, reason="permission-denied")
             return []
         self.hub.subscribe(served.connection, document)
