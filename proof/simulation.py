@@ -32,7 +32,11 @@ def prove(size: Size, folder: Path) -> Part:  # noqa: ARG001 - each seed makes i
     first = int(os.environ.get("FIRST_SEED", "1"))
     count = SHORT_SEEDS if size is Size.SHORT else int(os.environ.get("SEEDS", FULL_SEEDS))
     kept = [] if size is Size.SHORT else [seed for seed in kept_seeds() if not first <= seed < first + count]
-    results = list(run_seeds([*kept, *range(first, first + count)], processes=min(2, os.cpu_count() or 1)))
+    results = []
+    for result in run_seeds([*kept, *range(first, first + count)], processes=min(2, os.cpu_count() or 1)):
+        results.append(result)
+        if result.failure:  # Said at once: a night's run may be cut short.
+            print(f"seed {result.seed}: {result.failure}", flush=True)
     part = Part(
         name="simulation",
         title="Simulated days",

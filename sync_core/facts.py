@@ -107,6 +107,8 @@ class PlacedFact:
     seq: int
     index: int
     basis: Mapping[int, int]
+    memo: dict[str, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
+    """What the trade has read of the fact, so that it reads it once."""
 
     def knew(self, other: PlacedFact) -> bool:
         """True when the author had folded `other` before saying this."""

@@ -14,12 +14,17 @@ and voids (the trade says so from kind, role and body). Kinds a newer schema bri
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from heapq import heappop, heappush
-from typing import Any, Protocol
+from operator import attrgetter
+from typing import Any, Final, Protocol
 
 from sync_core.facts import ENGINE_KINDS, PlacedFact, is_server
 
 State = dict[str, Any]
+_Weight = tuple[int, tuple[int, ...], int, int, int]
+_SPOKEN: Final = attrgetter("seq", "index")
+"""The order in which one author said his facts."""
 
 
 class Trade(Protocol):
@@ -63,7 +68,12 @@ def order_facts(trade: Trade, facts: Iterable[PlacedFact]) -> list[PlacedFact]:
     if len(left) < 2:
         return left
     if len({fact.writer for fact in left}) == 1:
-        return sorted(left, key=lambda fact: (fact.seq, fact.index))
+        return sorted(left, key=_SPOKEN)
+    if len(left) == 2:
+        first, second = left
+        if first.knew(second) == second.knew(first):
+            return sorted(left, key=partial(_weight, trade))
+        return [second, first] if first.knew(second) else [first, second]
     return _sort_topologically(trade, left)
 
 
@@ -80,8 +90,10 @@ def _sort_topologically(trade: Trade, facts: list[PlacedFact]) -> list[PlacedFac
     it waits for has moved: the work grows with the facts and the writers, not with the square of the facts (P29).
     """
     queues: dict[int, list[PlacedFact]] = {}
-    for fact in sorted(facts, key=lambda fact: (fact.writer, fact.seq, fact.index)):
+    for fact in facts:
         queues.setdefault(fact.writer, []).append(fact)
+    for queue in queues.values():
+        queue.sort(key=_SPOKEN)
     place = dict.fromkeys(queues, 0)
 
     def waits_for(fact: PlacedFact) -> int | None:
@@ -96,11 +108,8 @@ def _sort_topologically(trade: Trade, facts: list[PlacedFact]) -> list[PlacedFac
                 return writer
         return None
 
-    def key_of(fact: PlacedFact) -> tuple[int, tuple[int, ...], int, int, int]:
-        # Rank and id decide; the place only parts facts of one author's two documents that bear the same number.
-        return trade.rank(fact), _id_key(fact.id), fact.writer, fact.seq, fact.index
-
-    ready: list[tuple[tuple[int, tuple[int, ...], int, int, int], PlacedFact]] = []
+    key_of = partial(_weight, trade)
+    ready: list[tuple[_Weight, PlacedFact]] = []
     blocked: dict[int, list[PlacedFact]] = {}
     look = [queue[0] for queue in queues.values()]
     ordered: list[PlacedFact] = []
@@ -132,6 +141,11 @@ def _sort_topologically(trade: Trade, facts: list[PlacedFact]) -> list[PlacedFac
         if place[fact.writer] < len(queue):
             look.append(queue[place[fact.writer]])
     return ordered
+
+
+def _weight(trade: Trade, fact: PlacedFact) -> _Weight:
+    """Rank and id decide; the place only parts facts of one author's two documents that bear the same number."""
+    return trade.rank(fact), _id_key(fact.id), fact.writer, fact.seq, fact.index
 
 
 def _id_key(fact_id: str) -> tuple[int, ...]:

@@ -19,6 +19,12 @@ State = dict[str, Any]
 
 def read_body(fact: PlacedFact) -> FactBody | None:
     """Return the body as its kind, None when kind or shape is not of this vocabulary."""
+    if "body" not in fact.memo:
+        fact.memo["body"] = _read(fact)
+    return fact.memo["body"]  # type: ignore[no-any-return]
+
+
+def _read(fact: PlacedFact) -> FactBody | None:
     kind = BY_KIND.get(fact.kind)
     if kind is None:
         return None
@@ -30,7 +36,7 @@ def read_body(fact: PlacedFact) -> FactBody | None:
 
 def dump(body: FactBody) -> State:
     """Return a body as JSON with all its fields."""
-    return body.model_dump(mode="json")
+    return body.__pydantic_serializer__.to_python(body, mode="json")  # type: ignore[no-any-return]
 
 
 def said(fact: PlacedFact) -> State:

@@ -194,10 +194,12 @@ def _choose_keeper(state: State, spoken: Spoken, joined: Mapping[str, str]) -> N
     if state["drawn"] is not None:
         state["keeper"], state["provisional"] = state["drawn"]["piece"], False
         return
-    bought = [fact for fact, body in spoken if isinstance(body, kinds.PieceBought)]
-    ranked = rank_purchases([_claim(state, purchase) for purchase in living], known_pairs(bought))
-    if ranked:
+    if len(living) > 1:
+        bought = [fact for fact, body in spoken if isinstance(body, kinds.PieceBought)]
+        ranked = rank_purchases([_claim(state, purchase) for purchase in living], known_pairs(bought))
         state["keeper"], state["provisional"] = ranked[0].piece, True
+    elif living:
+        state["keeper"], state["provisional"] = living[0]["piece"], True
 
 
 def _claim(state: State, purchase: State) -> Purchase:

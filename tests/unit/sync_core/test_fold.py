@@ -75,6 +75,23 @@ def test_bases_that_claim_the_future_give_every_node_the_same_order(seed: int) -
         assert own == [fact_id(writer, seq, 0) for seq in range(1, 7)]
 
 
+@pytest.mark.parametrize("first_sealed", [False, True])
+@pytest.mark.parametrize("second_sealed", [False, True])
+@pytest.mark.parametrize("first_knew", [False, True])
+@pytest.mark.parametrize("second_knew", [False, True])
+def test_two_facts_stand_as_many_do(
+    *, first_sealed: bool, second_sealed: bool, first_knew: bool, second_knew: bool
+) -> None:
+    """One of them alone has to wait for the other, or rank and id decide: also where each claims to have known the other."""
+    first = placed(101, 1, {100: 1} if first_knew else {}, sealed=first_sealed)
+    second = placed(100, 1, {101: 1} if second_knew else {}, sealed=second_sealed)
+    if first_knew != second_knew:
+        expected = [first, second] if second_knew else [second, first]
+    else:
+        expected = [first, second] if second_sealed and not first_sealed else [second, first]
+    assert order_facts(Jars(), [first, second]) == order_facts(Jars(), [second, first]) == expected
+
+
 class Asked(dict[int, int]):
     """A basis that counts how often anybody looks into it."""
 
