@@ -74,6 +74,7 @@ def fold_piece(subject: str, facts: Sequence[PlacedFact]) -> State:
     state = new_piece()
     undos: list[PlacedFact] = []
     recalled: set[str | None] = set()
+    judged_for: str | None = None
     losses = _lost_facts(facts)
     for fact in facts:
         loss = losses.get(fact.id)
@@ -87,9 +88,11 @@ def fold_piece(subject: str, facts: Sequence[PlacedFact]) -> State:
             recalled.add(first_id(fact.subjects, "task"))
         elif body is not None:
             _apply(state, piece, fact, body)
-    _finish(state, undos)
-    # It was drawn from the stock for an order that does not want it any more: stock again, however far it had come in the house.
-    if state["home"] in recalled and state["swapped_with"] is None and state["place"] in AT_WAREHOUSE:
+        if isinstance(body, kinds.PurchaseVerdict):
+            judged_for = first_id(fact.subjects, "task")
+    _finish(state, undos, judged_for)
+    # Drawn from the stock for an order that does not want it any more: stock again, however far it had come in the house.
+    if state["home"] is not None and state["task"] in recalled and state["place"] in AT_WAREHOUSE:
         state["place"], state["cell"] = "in_stock", None
     return state
 
@@ -266,8 +269,11 @@ def _describe(state: State, garment: kinds.ReturnedPiece) -> None:
         state["price_fen"] = garment.paid_fen
 
 
-def _finish(state: State, undos: Sequence[PlacedFact]) -> None:
-    """What follows from all facts together: an undo, who must still be heard, and where a piece without an order lies."""
+def _finish(state: State, undos: Sequence[PlacedFact], judged_for: str | None) -> None:
+    """What follows from all facts together: an undo, who must still be heard, and where a piece without an order lies.
+
+    `judged_for` is the task that the verdict was said about: bags that were swapped before it share its outcome, later ones do not.
+    """
     verdict = state["verdict"]
     outcome = verdict["outcome"] if verdict is not None else None
     state["undone"] = outcome == "undone" or any(_undoes(state, undo) for undo in undos)
@@ -281,7 +287,8 @@ def _finish(state: State, undos: Sequence[PlacedFact]) -> None:
     homeless = outcome in ("second", "closed_unseen", "closed_seen") and state["home"] is None
     # What was packed for an order that was closed since, and has not left, lies in the house: its parcel must not ship.
     inside = ("inbound", "in_cell", "packed") if outcome == "closed_unseen" else ("inbound", "in_cell")
-    if homeless and state["swapped_with"] is None and state["place"] in inside:
+    serves_another = state["swapped_with"] is not None and state["task"] != judged_for
+    if homeless and not serves_another and state["place"] in inside:
         state["place"] = "in_stock"
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sync_core.facts import Fact
+from sync_core.facts import Fact, PlacedFact
 from tests.unit.trade.scene import (
     A1,
     A2,
@@ -165,6 +165,51 @@ def test_e1_a_piece_without_an_order_becomes_stock_when_it_arrives(outcome: str,
     assert day.piece()["place"] == "with_picker"
     day.say(DOOR, scanned())
     assert day.piece()["place"] == place
+
+
+def swapped_in(day: Scene) -> PlacedFact:
+    """A1 was bought for T1001-1, and its bag carries the label of what was bought for T1002-1."""
+    purchase = day.say(ANNA, bought(A1), bought(A2, task="task:T1002-1"))
+    day.tell_all()
+    day.say(DOOR, scanned(A1), scanned(A2))
+    swap = kinds.PiecesSwapped(tasks=["T1002-1", "T1001-1"])
+    day.say(DOOR, swap.about(f"piece:{A1}", f"piece:{A2}", "task:T1002-1", T))
+    return purchase
+
+
+@pytest.mark.parametrize("is_packed", [False, True])
+def test_d9_e11_a_swapped_piece_whose_new_order_is_closed_becomes_stock(*, is_packed: bool) -> None:
+    day = Scene()
+    purchase = swapped_in(day)
+    if is_packed:
+        day.say(DOOR, packed(A1, parcel="P1002", order="O1002"))
+    day.tell_all()
+    day.say(SERVER, verdict(purchase, A1, "closed_unseen", task="task:T1002-1"))
+    assert day.piece(A1)["place"] == "in_stock"
+
+
+def test_e11_a_swapped_piece_is_no_stock_though_the_order_it_was_bought_for_is_closed() -> None:
+    day = Scene()
+    purchase = swapped_in(day)
+    day.say(SERVER, verdict(purchase, A1, "closed_unseen"))
+    assert day.piece(A1)["place"] == "inbound"
+
+
+def test_e11_a_drawn_piece_that_was_swapped_goes_by_the_order_it_serves_now() -> None:
+    day = Scene()
+    purchase = day.say(ANNA, bought(A1), bought(A2, task="task:T1002-1"))
+    day.say(SERVER, verdict(purchase, A1, "second"))
+    day.say(DOOR, scanned(A1), scanned(A2))
+    day.tell_all()
+    day.say(DOOR, drawn(A1, task="task:T1003-1", order="order:O1003"))
+    swap = kinds.PiecesSwapped(tasks=["T1002-1", "T1003-1"])
+    day.say(DOOR, swap.about(f"piece:{A1}", f"piece:{A2}", "task:T1002-1", "task:T1003-1"))
+    day.tell_all()
+    closed = kinds.TaskRecalled(reason="closed")
+    day.say(SERVER, closed.about("task:T1003-1", f"piece:{A1}"))
+    assert day.piece(A1)["place"] == "inbound"
+    day.say(SERVER, closed.about("task:T1002-1", f"piece:{A1}"))
+    assert day.piece(A1)["place"] == "in_stock"
 
 
 def test_d10_a_second_piece_that_found_a_home_is_drawn_for_it() -> None:
