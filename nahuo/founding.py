@@ -6,32 +6,36 @@ import time
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from server.auth import PLATFORM, Accounts, WebRole
-from server.installation import KEY, init_server
+from server.auth import PLATFORM, Accounts, WebRole, check_name, check_password
+from server.installation import KEY, init_server, open_server
 from sync_core.errors import RefusedError
 
 
 def init_folder(data: Path, *, admin: str, password: str, zone: str, database: str | None) -> None:
-    """Make a server's folder with its key, time zone and first administrator.
+    """Make a server's folder with its key, time zone and first administrator; go on where an earlier try was broken off.
 
     Raises:
-        RefusedError: the zone is unknown, the folder was made before, or name or password cannot be so.
+        RefusedError: the zone is unknown, the folder was made before, or name or password cannot be so; nothing was made.
     """
     _check_zone(zone)
-    if (data / KEY).exists():
-        raise RefusedError("init.exists", f"{data} was made before: nahuo server --data {data}")
+    check_name(admin.strip())
+    check_password(password)
     now_ms = time.time_ns() // 1_000_000
-    server = init_server(data, database=database, zone=zone, now_ms=now_ms)
+    begun = (data / KEY).exists()
+    server = (
+        open_server(data, database=database, now_ms=now_ms)
+        if begun
+        else init_server(data, database=database, now_ms=now_ms)
+    )
     try:
         accounts = Accounts(server.store.engine)
         accounts.create_tables()
+        if accounts.are_there():
+            raise RefusedError("init.exists", f"{data} was made before: nahuo server --data {data}")
+        server.store.set_meta("zone", zone)
         accounts.add(
             name=admin, shown_name=admin, password=password, role=WebRole.ADMIN, organisation=PLATFORM, now_ms=now_ms
         )
-    except BaseException:
-        # Half an installation would refuse the next try; nothing was said under this key yet.
-        (data / KEY).unlink(missing_ok=True)
-        raise
     finally:
         server.store.close()
 

@@ -104,6 +104,11 @@ class Accounts:
         """Make the tables that are missing."""
         auth_metadata.create_all(self._engine)
 
+    def are_there(self) -> bool:
+        """Tell whether anybody has an account yet."""
+        with self._engine.connect() as conn:
+            return conn.execute(select(auth_account.c.id).limit(1)).first() is not None
+
     def add(
         self, *, name: str, shown_name: str, password: str, role: WebRole, organisation: str, now_ms: int
     ) -> Account:
@@ -114,8 +119,7 @@ class Accounts:
         """
         name = name.strip().lower()
         shown_name = shown_name.strip() or name
-        if not 2 <= len(name) <= 60 or len(shown_name) > 60 or not name.isprintable():
-            raise RefusedError("account.name", "名字要 2 到 60 个字。 A name has 2 to 60 characters.")
+        check_name(name, shown_name)
         if (role in PLATFORM_ROLES) != (organisation == PLATFORM):
             raise RefusedError("account.role", "角色与所属不符。 This role does not belong to that organisation.")
         check_password(password)
@@ -243,6 +247,16 @@ class Accounts:
         hashed = self._hash(password)
         with self._engine.begin() as conn:
             conn.execute(update(auth_account).where(auth_account.c.id == account).values(password_hash=hashed))
+
+
+def check_name(name: str, shown_name: str = "") -> None:
+    """Refuse a name that nobody can sign in with, or that no page can show.
+
+    Raises:
+        RefusedError: `account.name`.
+    """
+    if not 2 <= len(name) <= 60 or len(shown_name) > 60 or not name.isprintable():
+        raise RefusedError("account.name", "名字要 2 到 60 个字。 A name has 2 to 60 characters.")
 
 
 def check_password(password: str) -> None:

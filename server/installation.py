@@ -13,14 +13,14 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection, select, update
 
 from server import schema as s
 from server import schema_trade as st
 from server.rows import get_meta, insert_once, set_meta
 from server.store import Store, open_store
 from sync_core import limits
-from sync_core.errors import IncompatibleError
+from sync_core.errors import CorruptError, IncompatibleError
 from sync_core.files import write_durably
 from sync_core.identity import Ed25519Signer, open_signer
 
@@ -67,7 +67,7 @@ def open_server(
 
     Raises:
         IncompatibleError: a newer schema, or all hundred server numbers are used.
-        CorruptError: the key file is no key.
+        CorruptError: the key file is no key, or another server's.
     """
     signer = Ed25519Signer(seed) if seed is not None else open_signer(data / KEY)
     store = open_store(database or data / DATABASE, synchronous=synchronous)
@@ -92,6 +92,12 @@ def open_server(
             _skip_numbers(conn)
         set_meta(conn, "server_number", number)
         insert_once(conn, s.server_number, {"number": number, "public_key": signer.public_key, "since_ms": now_ms})
+        registered = select(s.server_number.c.public_key).where(s.server_number.c.number == number)
+        if conn.execute(registered).scalar_one() != signer.public_key:
+            # Whatever it signed now no device could check: it would wait on the phones for ever.
+            raise CorruptError(
+                f"{data / KEY} is not the key of this database: put back the {KEY} that belongs to it, from its backup"
+            )
         zone = str(get_meta(conn, "zone", "Asia/Shanghai"))
     return Server(
         data=data, store=store, signer=signer, number=number, secret=secret_of(signer), restored=restored, zone=zone

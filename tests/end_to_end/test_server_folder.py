@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from nahuo.demo.hands import Desk
 from nahuo.demo.processes import Actor
+from nahuo.founding import init_folder
+from server.auth import Accounts
+from server.installation import open_server
+from sync_core.errors import RefusedError
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 WRONG = EXAMPLES / "wrong"
@@ -122,7 +128,41 @@ def test_init_refuses_and_can_be_tried_again(tmp_path: Path, words: tuple[str, .
     refused = nahuo("init", "--data", tmp_path / "s", "--admin", "wang", *words)
     assert refused.returncode == 1
     assert told in refused.stderr
+    assert not (tmp_path / "s").exists()
     assert nahuo("init", "--data", tmp_path / "s", "--admin", "wang", "--password", PASSWORD).returncode == 0
+
+
+def test_an_init_that_was_broken_off_goes_on_with_the_key_that_its_database_knows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = tmp_path / "s"
+    words: dict[str, Any] = {"admin": "wang", "password": PASSWORD, "zone": "Asia/Shanghai", "database": None}
+    with monkeypatch.context() as broken:
+        broken.setattr(Accounts, "add", lambda *_, **__: (_ for _ in ()).throw(OSError("no space left")))
+        with pytest.raises(OSError, match="no space"):
+            init_folder(data, **words)
+    init_folder(data, **words)
+    server = open_server(data, now_ms=1_800_000_000_000)
+    try:
+        known = server.store.key_of(0)
+        assert known is not None
+        assert known.public_key == server.signer.public_key
+        assert (server.number, server.restored) == (0, False)
+    finally:
+        server.store.close()
+    with pytest.raises(RefusedError, match="was made before"):
+        init_folder(data, **words)
+
+
+def test_a_database_with_a_foreign_key_does_not_start(tmp_path: Path) -> None:
+    data = tmp_path / "s"
+    for folder in (data, tmp_path / "other"):
+        assert nahuo("init", "--data", folder, "--admin", "wang", "--password", PASSWORD).returncode == 0
+    shutil.copy(tmp_path / "other" / "server.key", data / "server.key")
+    done = nahuo("server", "--data", data, "--port", "0")
+    assert done.returncode == 1
+    assert "not the key of this database" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.usefixtures("server")
