@@ -139,7 +139,9 @@ def step_job(
         case JobState.QUEUED, JobEvent.START:
             return Step(state=JobState.SENDING)
         case JobState.QUEUED, JobEvent.CUT:
-            return Step(state=JobState.QUEUED, reason=reason)
+            # A printer that cannot be reached afterwards takes no doubt away: a scan must still find the label that may be out.
+            maybe = PrinterReason.MAYBE_PRINTED.code
+            return Step(state=JobState.QUEUED, reason=maybe if job.reason == maybe else reason)
         case ((JobState.QUEUED | JobState.SENDING), JobEvent.REFUSED):
             return Step(state=JobState.FAILED, reason=reason)
         case JobState.SENDING, JobEvent.COMMIT:

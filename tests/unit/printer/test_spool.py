@@ -217,6 +217,19 @@ def test_a_scan_of_the_code_proves_it_printed(bench: SpoolBench) -> None:
     assert (bench.state(doubted), bench.state(waiting)) == (P, Q)
 
 
+def test_a_label_in_doubt_that_is_scanned_while_its_printer_is_gone_is_not_printed_again(bench: SpoolBench) -> None:
+    doubted = bench.add("1")
+    put(bench, doubted, Q, MAYBE)
+    job = read_job(bench.conn, doubted)
+    # The next try finds no printer; the bag is already sorted by the paper that came out.
+    step = step_job(job, JobEvent.CUT, prints_while_sending=True, has_status=True, reason=LINK_LOST)
+    with bench.transaction() as conn:
+        record_step(conn, job, step, 8)
+    with bench.transaction() as conn:
+        confirm_scanned(conn, "1", now_ms=9)
+    assert next_job(bench.conn, "label") is None
+
+
 def test_a_reprint_is_the_same_code_with_the_next_copy_number(bench: SpoolBench) -> None:
     first = bench.add("1")
     with bench.transaction() as conn, pytest.raises(SpoolError, match="waiting to be printed already"):
