@@ -161,9 +161,7 @@ def add_range(b: Batch, command: c.CourierRange) -> dict[str, Any]:
     if command.last < command.first or len(str(command.last)) > command.digits:
         raise RefusedError("range.order", "号段不对 / the range is empty or longer than its digits")
     r = st.courier_range.c
-    clash = b.conn.execute(
-        select(r.id).where(r.prefix == command.prefix, r.digits == command.digits, r.last >= command.first)
-    ).all()
+    open_ranges = b.conn.execute(select(st.courier_range).where(r.next <= r.last)).all()
     taken = b.conn.execute(
         select(st.waybill.c.number).where(
             st.waybill.c.number.between(
@@ -172,7 +170,7 @@ def add_range(b: Batch, command: c.CourierRange) -> dict[str, Any]:
             )
         )
     ).first()
-    if taken is not None or any(_overlaps(b, row.id, command) for row in clash):
+    if taken is not None or any(_overlaps(row, command) for row in open_ranges):
         raise RefusedError("range.overlap", "号段与已有的重叠 / the range overlaps one that is known")
     b.conn.execute(
         st.courier_range.insert().values(
@@ -227,9 +225,15 @@ def purge_receivers(b: Batch, command: c.ReceiverPurge) -> dict[str, Any]:
     return {"purged": purge_keys(b.conn, shipped_before_ms=b.now_ms - command.days * DAY_MS, now_ms=b.now_ms)}
 
 
-def _overlaps(b: Batch, range_id: int, command: c.CourierRange) -> bool:
-    row = b.row(st.courier_range, range_id)
-    return row is not None and row.next <= row.last and not (command.last < row.next or command.first > row.last)
+def _overlaps(row: Row[Any], command: c.CourierRange) -> bool:
+    """True when both would write one number, wherever each parts it into prefix and digits."""
+    if len(row.prefix) + row.digits != len(command.prefix) + command.digits:
+        return False
+    first, last = (f"{row.prefix}{number:0{row.digits}d}" for number in (row.next, row.last))
+    wanted_first, wanted_last = (
+        f"{command.prefix}{number:0{command.digits}d}" for number in (command.first, command.last)
+    )
+    return wanted_first <= last and first <= wanted_last
 
 
 def _need_merchant(b: Batch, merchant: str) -> None:

@@ -154,6 +154,15 @@ def test_e17_without_numbers_the_parcel_parks_and_goes_on_with_the_next_range(tm
     day.store.close()
 
 
+def test_two_ranges_that_write_the_same_numbers_with_another_prefix_are_not_both_taken(tmp_path: Path) -> None:
+    day = open_day(tmp_path)
+    day.do(c.CourierRange(courier="中通", prefix="SF", first=10, last=11, digits=3))
+    told = day.ask(c.CourierRange(courier="中通", prefix="SF0", first=11, last=12, digits=2))
+    assert told.get("code") == "range.overlap"
+    assert "numbers" in day.do(c.CourierRange(courier="中通", prefix="SF0", first=12, last=13, digits=2))
+    day.store.close()
+
+
 def test_d16_single_pieces_need_no_cell_and_a_full_wall_overflows(day: Day) -> None:
     wall = day.enrol("warehouse", "wu")
     day.enrol("picker", "ann")
