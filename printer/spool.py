@@ -135,13 +135,13 @@ def step_job(
     Raises:
         SpoolError: the event cannot happen in this state; that is our bug.
     """
+    # What is cut before the next paper begins takes no doubt away: a scan must still find the label that may be out.
+    doubt = job.reason if is_in_doubt(job) else None
     match job.state, event:
         case JobState.QUEUED, JobEvent.START:
-            return Step(state=JobState.SENDING)
+            return Step(state=JobState.SENDING, reason=doubt)
         case JobState.QUEUED, JobEvent.CUT:
-            # A printer that cannot be reached afterwards takes no doubt away: a scan must still find the label that may be out.
-            maybe = PrinterReason.MAYBE_PRINTED.code
-            return Step(state=JobState.QUEUED, reason=maybe if job.reason == maybe else reason)
+            return Step(state=JobState.QUEUED, reason=doubt or reason)
         case ((JobState.QUEUED | JobState.SENDING), JobEvent.REFUSED):
             return Step(state=JobState.FAILED, reason=reason)
         case JobState.SENDING, JobEvent.COMMIT:
@@ -151,7 +151,7 @@ def step_job(
         case JobState.SENT, JobEvent.CONFIRMED:
             return Step(state=JobState.PRINTED)
         case JobState.SENDING, JobEvent.CUT:
-            return _doubt(job) if prints_while_sending else Step(state=JobState.QUEUED, reason=reason)
+            return _doubt(job) if prints_while_sending else Step(state=JobState.QUEUED, reason=doubt or reason)
         case JobState.SENT, JobEvent.CUT:
             if job.reason == DELIVERED and not has_status:
                 return Step(state=JobState.SENT, reason=DELIVERED)
@@ -162,6 +162,11 @@ def step_job(
             return Step(state=JobState.QUEUED)
         case _:
             raise SpoolError(f"job {job.id} is {job.state}, {event} cannot happen")
+
+
+def is_in_doubt(job: PrintJob) -> bool:
+    """True for a job that will be sent again although its label may be out."""
+    return job.reason == PrinterReason.MAYBE_PRINTED.code
 
 
 def create_tables(conn: sqlite3.Connection) -> None:

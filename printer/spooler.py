@@ -21,7 +21,18 @@ from printer.label import label_from_json, mark_copy
 from printer.languages.choose import choose_language
 from printer.languages.port import EncodedJob, PrinterStatus
 from printer.profiles import PrinterProfile
-from printer.spool import JobEvent, JobState, PrinterName, PrintJob, next_job, read_job, record_step, recover, step_job
+from printer.spool import (
+    JobEvent,
+    JobState,
+    PrinterName,
+    PrintJob,
+    is_in_doubt,
+    next_job,
+    read_job,
+    record_step,
+    recover,
+    step_job,
+)
 from printer.transports.port import Transport
 
 _log: Final = logging.getLogger(__name__)
@@ -127,7 +138,8 @@ class Spooler:
         except DeviceError as error:
             job = self._read_again(job)
             is_under_way = job.state in (JobState.SENDING, JobState.SENT)
-            if is_under_way or (job.state is JobState.QUEUED and job.reason != error.code):
+            is_news = job.state is JobState.QUEUED and job.reason != error.code and not is_in_doubt(job)
+            if is_under_way or is_news:
                 self._move(job, JobEvent.CUT, error)
             raise
 

@@ -230,6 +230,19 @@ def test_a_label_in_doubt_that_is_scanned_while_its_printer_is_gone_is_not_print
     assert next_job(bench.conn, "label") is None
 
 
+def test_a_label_in_doubt_stays_in_doubt_when_its_next_try_is_cut_before_the_paper_begins(bench: SpoolBench) -> None:
+    doubted = bench.add("1")
+    put(bench, doubted, Q, MAYBE)
+    for event in (JobEvent.START, JobEvent.CUT):
+        job = read_job(bench.conn, doubted)
+        step = step_job(job, event, prints_while_sending=False, has_status=True, reason=LINK_LOST)
+        with bench.transaction() as conn:
+            record_step(conn, job, step, 8)
+    with bench.transaction() as conn:
+        assert confirm_scanned(conn, "1", now_ms=9) == 1
+    assert next_job(bench.conn, "label") is None
+
+
 def test_a_reprint_is_the_same_code_with_the_next_copy_number(bench: SpoolBench) -> None:
     first = bench.add("1")
     with bench.transaction() as conn, pytest.raises(SpoolError, match="waiting to be printed already"):
