@@ -320,7 +320,8 @@ def _run_backup(chosen: argparse.Namespace) -> int:
     backup = make_backup(chosen.data, chosen.to)
     size = sum(backup.files.values())
     body = {"file": str(backup.path), "kind": backup.kind, "made_at_ms": backup.made_at_ms, "files": backup.files}
-    _show(chosen, body, lambda: f"{backup.kind}: {len(backup.files)} files, {size:,} bytes, verified, in {backup.path}")
+    words = f"{backup.kind}: {len(backup.files)} files, {size:,} bytes, verified byte by byte, in {backup.path}"
+    _show(chosen, body, lambda: f"{words} (nahuo verify {chosen.data} recounts what they say)")
     return 0
 
 

@@ -68,12 +68,13 @@ def _shops(store: Store) -> list[str]:
 
 def show_outcome(result: Mapping[str, Any]) -> list[str]:
     """Return the outcome of an import as lines: the counts, then each problem with file, row, column and fix."""
+    problems = [one for one in result.get("problems", ()) if isinstance(one, Mapping)]
     if result.get("ok"):
         counts = [f"{result.get(name, 0)} {word}" for name, word in _COUNTS.items()]
         lines = [", ".join(counts)]
     else:
-        lines = [f"nothing was imported: {result.get('message') or result.get('code') or 'the files are wrong'}"]
-    problems = [one for one in result.get("problems", ()) if isinstance(one, Mapping)]
+        why = result.get("message") or result.get("code") or "the files are wrong"
+        lines = ["nothing was imported, for:" if problems else f"nothing was imported: {why}"]
     for one in problems[:PROBLEMS_SHOWN_MAX]:
         place = ", ".join(f"{word} {one[key]}" for word, key in (("row", "row"), ("column", "column")) if one.get(key))
         where = f"{one.get('file', '')}{': ' + place if place else ''}"

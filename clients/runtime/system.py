@@ -125,7 +125,8 @@ class HttpDoor:
                 method, path, json=dict(body) if body is not None else None, headers=dict(headers)
             )
         except httpx.HTTPError as error:
-            raise RetryableError("the server cannot be reached") from error
+            where = str(self._client.base_url).rstrip("/")
+            raise RetryableError(f"{where} 连不上 / the server cannot be reached: check address and signal") from error
         try:
             value = answer.json()
         except ValueError:

@@ -335,7 +335,10 @@ ERRORS: Final[dict[str, tuple[str, str]]] = {
     "task.recalled": ("商家已撤回，不用答复", "It was withdrawn; no answer is needed"),
     "task.ended": ("这个任务已经结束", "This task has ended"),
     "task.not_one_line": ("只能一起拿同一款的", "Only pieces of one line go together"),
-    "price.unreadable": ("看不懂这个价格：{detail}", "This is no price: {detail}"),
+    "price.unreadable": (
+        "看不懂这个价格：{detail}。写成 48.5 这样，最多两位小数",
+        "This is no price: {detail}. Write it like 48.5, with two decimals at most",
+    ),
     "price.absurd": ("价格要在 0.01 到 10000 元之间", "A price lies between 0.01 and 10,000"),
     "price.within_cap": ("没超过上限 {detail} 元，直接拿", "It is within the cap of {detail}: just buy"),
     "price.same": ("就是这个价，不用改", "It is this price already"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from http import HTTPStatus
+from urllib.parse import urlsplit
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -115,8 +116,19 @@ def _problem(request: Request, status: int, code: str, zh: tuple[str, str], en: 
     title, what = zh if frame.language(request) == "zh" else en
     if not hasattr(request.state, "session"):
         request.state.session = None
+    came_from = _form_page(request)
+    way_zh, way_en = ("返回改正", "Back to the form") if came_from else ("回到首页", "To the first page")
     html = frame.render(
         "problem.html", request, zone=frame.zone_of(serving.zone_name), zone_name=serving.zone_name, now_ms=serving.clock_ms(),
-        title=title, what=what, code=code, way="/", way_text="回到首页" if frame.language(request) == "zh" else "To the first page",
+        title=title, what=what, code=code, way=came_from or "/", way_text=way_zh if frame.language(request) == "zh" else way_en,
     )  # fmt: skip
     return frame.answer_page(html, status)
+
+
+def _form_page(request: Request) -> str:
+    """Return the page of ours whose form was sent, where the mistake can be put right; "" when there is none."""
+    if request.method != "POST":
+        return ""
+    page = urlsplit(request.headers.get("referer", ""))
+    ours = page.netloc == request.headers.get("host") and page.path.startswith("/") and not page.path.startswith("//")
+    return f"{page.path}?{page.query}" if ours and page.query else page.path if ours else ""

@@ -44,10 +44,11 @@ class Browser:
     def get(self, path: str, **headers: str):  # type: ignore[no-untyped-def]
         return self._send("GET", path, headers=headers)
 
-    def post(self, path: str, page: str | None = None, *, files=None, **form):  # type: ignore[no-untyped-def]
+    def post(self, path: str, page: str | None = None, *, files=None, referer: str = "", **form):  # type: ignore[no-untyped-def]
         """Post a form with the token found on `page` (the path's own by default: the main page)."""
         token = self.token(page or "/me")
-        return self._send("POST", path, data={"form_token": token, **form}, files=files)
+        headers = {"Referer": referer} if referer else {}
+        return self._send("POST", path, data={"form_token": token, **form}, files=files, headers=headers)
 
     def token(self, page: str) -> str:
         found = re.search(r'name="form_token" value="([^"]+)"', self.get(page).text)

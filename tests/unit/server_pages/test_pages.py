@@ -135,6 +135,15 @@ def test_absurd_amounts_change_nothing(traded: Traded, amount: str) -> None:
     assert admin.get("/api/wallet?merchant=M2").json() == before
 
 
+def test_a_mistyped_amount_leads_back_to_its_form(traded: Traded) -> None:
+    admin = traded["admin"]
+    page = "/platform/merchants/M2"
+    at = str(admin.client.base_url).rstrip("/")
+    for referer, way in ((f"{at}{page}", page), (f"{at}//elsewhere.example", "/"), ("", "/")):
+        answer = admin.post(f"{page}/top-up", referer=referer, amount="abc", key="typo")
+        assert f'<a class="button" href="{way}">' in answer.text, referer
+
+
 def test_the_statement_ends_at_the_balance_and_the_file_says_the_same(traded: Traded) -> None:
     owner = traded["owner"]
     wallet = owner.get("/api/wallet").json()
