@@ -25,6 +25,7 @@ from fastapi import FastAPI
 from server.app import ServerSettings, create_app
 from server.installation import KEY
 from server.socket_protocol import PROTOCOLS
+from server.store import disk_told_plainly
 from sync_core import limits
 from sync_core.errors import AlreadyOpenError, RefusedError
 
@@ -51,7 +52,7 @@ def serve_folder(data: Path, *, host: str, port: int, database: str | None, embe
         )
     app = create_app(ServerSettings(data=data, database=database, embedders=embedders))
     sys.setswitchinterval(SWITCH_SECONDS)
-    with _listen(host, port) as listener, _alone(data):
+    with _listen(host, port) as listener, _alone(data), disk_told_plainly():
         asyncio.run(_serve(app, listener))
 
 

@@ -29,7 +29,7 @@ from server.authority import Authority
 from server.commands import outcome, submit
 from server.installation import open_server
 from server.running import wall_clock_ms
-from server.store import Store
+from server.store import Store, disk_told_plainly
 from server.writer import Writer
 from sync_core import gate
 from sync_core.errors import NahuoError, RetryableError
@@ -245,9 +245,10 @@ def main(argv: list[str]) -> int:
     marks(started=True)
     try:
         synchronous = argv[3] if len(argv) > 3 else "FULL"
-        refused = asyncio.run(
-            live(folder, marks, rounds=int(argv[2]), synchronous=synchronous, early="early" in argv[4:])
-        )
+        with disk_told_plainly():
+            refused = asyncio.run(
+                live(folder, marks, rounds=int(argv[2]), synchronous=synchronous, early="early" in argv[4:])
+            )
     except NahuoError as error:
         marks(stopped=error.code, words=str(error))
         print(f"{error} [{error.code}]", file=sys.stderr)

@@ -190,14 +190,14 @@ def try_fault(fault: Fault, folder: Path, *options: str) -> Told:
     if status == "hung":
         told.faults.append("it hung")
     elif ended is None and not _is_plain(words):
-        told.faults.append(f"it ended without a plain sentence: {words[-300:]!r}")
+        told.faults.append(f"it ended without a plain sentence: {_last_line(words)}")
     for refused in (ended or {}).get("refused", []) if fault.word == "device" else []:
         if not str(refused.get("code", "")).startswith(("disk.", "task.", "corrupt")):
             told.faults.append(f"refused in other words: {refused}")
     told.faults += _look(fault.word, folder, marks)
     status, words = _run(fault.word, folder)
     if status != "0":
-        told.faults.append(f"it does not work when the fault is over: {words[-300:]!r}")
+        told.faults.append(f"it does not work when the fault is over: {_last_line(words)}")
     told.faults += _look(fault.word, folder, _marks(folder))
     shutil.rmtree(folder, ignore_errors=True)
     return told
@@ -218,6 +218,12 @@ def _look(word: str, folder: Path, marks: list[Mark]) -> list[str]:
 def _is_plain(words: str) -> bool:
     """True when the last words are a sentence with a code, as the programs say it; a server's log before it may hold a stack."""
     return bool(re.search(r"\[[a-z._]+\]\s*$", words.strip()))
+
+
+def _last_line(words: str) -> str:
+    """The error itself, without the stack above it and SQLAlchemy's address below it."""
+    lines = [line for line in words.splitlines() if line.strip() and not line.startswith("(Background")]
+    return lines[-1][-200:] if lines else "nothing was said"
 
 
 def _marks(folder: Path) -> list[Mark]:

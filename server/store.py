@@ -35,7 +35,7 @@ from server import schema_trade  # noqa: F401  (its tables join the metadata)
 from server.migrations import migrate
 from server.quarantine import Quarantine
 from server.rows import add_all, get_meta, row_by_key, set_meta, upsert, upsert_all
-from sync_core.errors import DiskError, IncompatibleError, InvariantError
+from sync_core.errors import CorruptError, IncompatibleError, InvariantError
 from sync_core.facts import is_server
 from sync_core.gate import Head, Run, entry_bytes, group_runs
 from sync_core.hub import LogRow, Refused
@@ -70,6 +70,10 @@ _AFTER = (
     .order_by(s.envelope.c.seq)
 )
 _SEEN = update(s.device).where(s.device.c.number == bindparam("device_")).values(seen_ms=bindparam("at_ms_"))
+DAMAGED_WORDS = (
+    "the server's database cannot be read. Start it once more: a disk that failed once looks like this. If it stays so, put the newest"
+    " backup into a new folder (nahuo restore); devices bring back what they hold"
+)
 CHECKPOINT_PAGES = 4_000
 """Pages of 4 KiB in the write-ahead log, 16 MB, after which a commit copies them into the database: some 50 ms in which nobody is
 acknowledged. A backlog of 10,000 envelopes fits before."""
@@ -286,6 +290,7 @@ def open_store(url_or_path: str | Path, *, synchronous: str = "FULL") -> Store:
     Raises:
         IncompatibleError: it was written by a newer version.
         DiskError: the disk is full, read-only, or does not give or take bytes.
+        CorruptError: what it gives is no database.
     """
     target = str(url_or_path)
     if "://" not in target:
@@ -307,17 +312,31 @@ def open_store(url_or_path: str | Path, *, synchronous: str = "FULL") -> Store:
         writer = create_engine(url, pool_size=1, max_overflow=0, pool_pre_ping=True)
     store = Store(engine, writer)
     try:
-        _migrate(store)
-    except DBAPIError as error:
-        store.close()
-        plain = plain_error(error.orig) if isinstance(error.orig, sqlite3.Error) else None
-        if isinstance(plain, DiskError):
-            raise plain from error
-        raise
+        with disk_told_plainly():
+            _migrate(store)
     except BaseException:
         store.close()
         raise
     return store
+
+
+@contextmanager
+def disk_told_plainly() -> Iterator[None]:
+    """Raise what the disk did to the database as an error of ours that says what to do; anything else as it is.
+
+    Raises:
+        DiskError: the disk is full, read-only, or does not give or take bytes.
+        CorruptError: what it gives is no database; a single failing read looks like this too.
+    """
+    try:
+        yield
+    except DBAPIError as error:
+        plain = plain_error(error.orig) if isinstance(error.orig, sqlite3.Error) else None
+        if isinstance(plain, CorruptError):
+            raise CorruptError(DAMAGED_WORDS) from error
+        if plain is None:
+            raise
+        raise plain from error
 
 
 def _prepare_sqlite(engine: Engine, begin: str, synchronous: str) -> None:

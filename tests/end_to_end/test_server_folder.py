@@ -165,6 +165,18 @@ def test_a_database_with_a_foreign_key_does_not_start(tmp_path: Path) -> None:
     assert done.stderr.count("\n") == 1
 
 
+def test_a_database_that_cannot_be_read_is_said_in_one_line(tmp_path: Path) -> None:
+    data = tmp_path / "s"
+    assert nahuo("init", "--data", data, "--admin", "wang", "--password", PASSWORD).returncode == 0
+    with (data / "nahuo.db").open("r+b") as file:
+        file.seek(100)
+        file.write(b"\xff" * 8_000)
+    done = nahuo("server", "--data", data, "--port", "0")
+    assert done.returncode == 1
+    assert "nahuo restore" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
 @pytest.mark.usefixtures("server")
 def test_import_from_the_command_line(folder: Path) -> None:
     pair = (WRONG / "good-ExportOrderList.csv", WRONG / "good-ExportOrderDetailList.csv")
