@@ -7,7 +7,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from server.auth import PLATFORM, Accounts, WebRole, check_name, check_password
-from server.installation import KEY, init_server, open_server
+from server.installation import init_server
 from sync_core.errors import RefusedError
 
 
@@ -21,12 +21,7 @@ def init_folder(data: Path, *, admin: str, password: str, zone: str, database: s
     check_name(admin.strip())
     check_password(password)
     now_ms = time.time_ns() // 1_000_000
-    begun = (data / KEY).exists()
-    server = (
-        open_server(data, database=database, now_ms=now_ms)
-        if begun
-        else init_server(data, database=database, now_ms=now_ms)
-    )
+    server = init_server(data, database=database, now_ms=now_ms)
     try:
         accounts = Accounts(server.store.engine)
         accounts.create_tables()

@@ -107,13 +107,7 @@ def _say_sockets(
         f"{percentile(waits, 0.99):.0f} ms",
         f"{len(waits):,} envelopes of {len(work.acked)} devices",
     )
-    part.add(
-        "good devices cut off or refused",
-        str(len(work.broken)),
-        f"{len(work.acked)} devices",
-        goal="0",
-        holds=not work.broken,
-    )
+    work.tell_cut_off(part)
     part.faults += work.broken[:5]
 
 

@@ -322,13 +322,7 @@ def prove(size: Size, folder: Path) -> Part:
         "good devices: acknowledgement p99 under attack", f"{p99:.0f} ms", f"{len(all_waits):,} envelopes, {drawn}",
         goal=f"< {ACK_GOAL_MS:.0f} ms", holds=p99 < ACK_GOAL_MS, timed=True,
     )  # fmt: skip
-    part.add(
-        "good devices cut off or refused",
-        str(len(work.broken)),
-        f"{amount.good} devices",
-        goal="0",
-        holds=not work.broken,
-    )
+    work.tell_cut_off(part)
     part.add(
         "server growth", f"{growth:.0f} MiB", drawn, goal=f"< {GROWTH_GOAL_MIB:.0f} MiB", holds=growth < GROWTH_GOAL_MIB
     )

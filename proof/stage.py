@@ -28,6 +28,7 @@ from websockets.exceptions import WebSocketException
 from bench.sample import scan
 from nahuo.demo.processes import Actor
 from nahuo.founding import init_folder
+from proof.report import Part
 from server import commands as c
 from server.authority import Authority
 from server.installation import KEY, open_server, secret_of
@@ -152,6 +153,16 @@ class Work:
     acked: dict[int, list[str]] = field(default_factory=dict)
     broken: list[str] = field(default_factory=list)
     """Connections that ended under a good device, and envelopes that were refused it."""
+
+    def tell_cut_off(self, part: Part) -> None:
+        """Add whether all of them were let work."""
+        part.add(
+            "good devices cut off or refused",
+            str(len(self.broken)),
+            f"{len(self.acked)} devices",
+            goal="0",
+            holds=not self.broken,
+        )
 
 
 class GoodDevices:

@@ -52,12 +52,10 @@ class Server:
     zone: str
 
 
-def init_server(data: Path, *, database: str | None = None, zone: str = "Asia/Shanghai", now_ms: int) -> Server:
+def init_server(data: Path, *, database: str | None = None, now_ms: int) -> Server:
     """Make a data folder, or open the one that is there."""
     data.mkdir(parents=True, exist_ok=True, mode=0o700)
-    server = open_server(data, database=database, now_ms=now_ms)
-    server.store.set_meta("zone", zone)
-    return open_server_again(server, zone)
+    return open_server(data, database=database, now_ms=now_ms)
 
 
 def open_server(
@@ -107,19 +105,6 @@ def open_server(
 def secret_of(signer: Ed25519Signer) -> bytes:
     """Return the server's secret for tokens: made from its key, so that it needs no file of its own."""
     return hashlib.sha256(signer.sign(b"nahuo server secret")).digest()
-
-
-def open_server_again(server: Server, zone: str) -> Server:
-    """Return the same installation with another zone."""
-    return Server(
-        data=server.data,
-        store=server.store,
-        signer=server.signer,
-        number=server.number,
-        secret=server.secret,
-        restored=server.restored,
-        zone=zone,
-    )
 
 
 def _skip_numbers(conn: Connection) -> None:

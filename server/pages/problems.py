@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from http import HTTPStatus
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -130,5 +130,6 @@ def _form_page(request: Request) -> str:
     if request.method != "POST":
         return ""
     page = urlsplit(request.headers.get("referer", ""))
-    ours = page.netloc == request.headers.get("host") and page.path.startswith("/") and not page.path.startswith("//")
-    return f"{page.path}?{page.query}" if ours and page.query else page.path if ours else ""
+    if page.netloc != request.headers.get("host") or not page.path.startswith("/") or page.path.startswith("//"):
+        return ""
+    return urlunsplit(("", "", page.path, page.query, ""))

@@ -20,7 +20,7 @@ from sync_core.errors import RefusedError
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A server's folder with nobody running."""
-    server = init_server(tmp_path / "server", zone="Asia/Shanghai", now_ms=1_000)
+    server = init_server(tmp_path / "server", now_ms=1_000)
     server.store.close()
     return tmp_path / "server"
 
