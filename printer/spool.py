@@ -220,12 +220,12 @@ def record_step(conn: sqlite3.Connection, job: PrintJob, step: Step, now_ms: int
     """Write a step and return the job as it is now; starting counts an attempt.
 
     Raises:
-        SpoolError: the row is not in the state `job` says: somebody else moved it.
+        SpoolError: the row is not in the state `job` says: somebody else moved it, or it was taken back and another label has its number.
     """
     is_start = job.state is JobState.QUEUED and step.state is JobState.SENDING
     changed = conn.execute(
-        "UPDATE print_job SET state = ?, reason = ?, attempts = attempts + ?, changed_ms = ? WHERE id = ? AND state = ?",
-        (step.state, step.reason, int(is_start), now_ms, job.id, job.state),
+        "UPDATE print_job SET state = ?, reason = ?, attempts = attempts + ?, changed_ms = ? WHERE id = ? AND code = ? AND state = ?",
+        (step.state, step.reason, int(is_start), now_ms, job.id, job.code, job.state),
     ).rowcount
     if changed != 1:
         raise SpoolError(f"job {job.id} is no longer {job.state}")
@@ -273,6 +273,11 @@ def confirm_scanned(conn: sqlite3.Connection, code: str, *, now_ms: int) -> int:
         " OR (state = 'queued' AND reason = ?))",
         (now_ms, code, DELIVERED, PrinterReason.MAYBE_PRINTED.code),
     ).rowcount
+
+
+def forget_code(conn: sqlite3.Connection, code: str) -> None:
+    """Delete all jobs of a code that means nothing any more: none of them is printed, nor asked about, from now on."""
+    conn.execute("DELETE FROM print_job WHERE code = ?", (code,))
 
 
 def reprint(conn: sqlite3.Connection, job_id: JobId, *, now_ms: int) -> JobId:

@@ -135,7 +135,7 @@ def answer(
 
 
 def undo(node: Node, *, task: str | None = None) -> dict[str, Json]:
-    """Take back the last action, or the purchase of one task: the tap was a mistake. Labels not yet printed are not printed.
+    """Take back the last action, or the purchase of one task: the tap was a mistake. Labels that are not out are not printed any more.
 
     Raises:
         RefusedError: there is nothing to undo, or the piece is in the warehouse already.
@@ -152,12 +152,10 @@ def undo(node: Node, *, task: str | None = None) -> dict[str, Json]:
             facts.append(kinds.PieceUndone(fact=last["facts"][number]).about(f"task:{task_id}", f"piece:{piece}"))
         else:
             facts.append(kinds.AnswerWithdrawn(fact=last["facts"][number]).about(f"task:{task_id}"))
-    not_printed = 0
 
     def also(conn: sqlite3.Connection, _ids: tuple[str, ...]) -> None:
-        nonlocal not_printed
         for piece in last["pieces"]:
-            not_printed += node.printers.cancel(conn, subject=piece)
+            node.printers.cancel(conn, subject=piece)
         node.replica.set_setting(LAST_ACTION, None)
 
     ids = node.act(last["document"], facts, also=also)

@@ -119,8 +119,8 @@ class Printers(Protocol):
         """Queue a label inside the caller's transaction and return the job's id."""
         ...
 
-    def cancel(self, conn: sqlite3.Connection, *, subject: str) -> int:
-        """Take labels of `subject` that have not been sent out of the queue; return how many."""
+    def cancel(self, conn: sqlite3.Connection, *, subject: str) -> None:
+        """Print no label of `subject` any more, whatever became of those it has."""
         ...
 
     def confirm_scanned(self, conn: sqlite3.Connection, *, subject: str, at_ms: int) -> None:

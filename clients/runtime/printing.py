@@ -103,9 +103,9 @@ class SpoolPrinters:
                 last = error
         raise RefusedError("printer.bad_template", str(last))
 
-    def cancel(self, conn: sqlite3.Connection, *, subject: str) -> int:
-        """Take labels of `subject` that have not been sent out of the queue; return how many."""
-        return conn.execute("DELETE FROM print_job WHERE code = ? AND state = 'queued'", (subject,)).rowcount
+    def cancel(self, conn: sqlite3.Connection, *, subject: str) -> None:
+        """Print no label of `subject` any more, whatever became of those it has."""
+        spool.forget_code(conn, subject)
 
     def confirm_scanned(self, conn: sqlite3.Connection, *, subject: str, at_ms: int) -> None:
         """A scanned code proves that its paper came out."""

@@ -77,9 +77,9 @@ class SimPrinters:
         ).lastrowid
         return str(job)
 
-    def cancel(self, conn: sqlite3.Connection, *, subject: str) -> int:
+    def cancel(self, conn: sqlite3.Connection, *, subject: str) -> None:
         """Take labels of `subject` that are not printed out of the queue."""
-        return conn.execute("DELETE FROM sim_print_job WHERE subject = ? AND printed = 0", (subject,)).rowcount
+        conn.execute("DELETE FROM sim_print_job WHERE subject = ? AND printed = 0", (subject,))
 
     def confirm_scanned(self, conn: sqlite3.Connection, *, subject: str, at_ms: int) -> None:
         """A scanned code proves that its paper came out."""

@@ -80,6 +80,28 @@ async def test_a_failed_label_is_printed_again_by_one_tap(field: Bench) -> None:
     assert (job.state, job.subject) == ("queued", code)
 
 
+@pytest.mark.parametrize(
+    ("state", "reason"),
+    [
+        ("queued", None),
+        ("sending", None),
+        ("sent", None),
+        ("unknown", "printer.maybe_printed"),
+        ("failed", "printer.bad_label"),
+    ],
+)
+async def test_r46_the_label_of_an_undone_purchase_is_not_printed_whatever_became_of_it(
+    field: Bench, state: str, reason: str | None
+) -> None:
+    await field.post("/buy", tasks="T1-1")
+    field.replica.conn.execute("UPDATE print_job SET state = ?, reason = ?", (state, reason))
+    job = field.printers.jobs()[0].id
+    await field.post("/undo")
+    assert (await field.post("/printer/answer", job=job, came_out="0"))["code"] == "printer.bad_job"
+    assert (await field.post("/printer/retry", job=job))["code"] == "printer.bad_job"
+    assert field.count("print_job") == 0
+
+
 async def test_a_bad_template_of_the_settings_never_stops_a_pick(field: Bench) -> None:
     with field.transaction():
         field.replica.set_setting("label_template.piece", {"name": "piece", "width_mm": "wide"})

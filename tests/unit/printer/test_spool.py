@@ -192,6 +192,17 @@ def test_two_workers_cannot_move_one_job(bench: SpoolBench) -> None:
             record_step(conn, job, step, 6)
 
 
+def test_a_worker_whose_job_was_taken_back_does_not_print_it_as_the_next_one(bench: SpoolBench) -> None:
+    # The printer is looked for meanwhile; the purchase is undone and made again, and SQLite gives the new row the old number.
+    undone = read_job(bench.conn, bench.add("1"))
+    bench.conn.execute("DELETE FROM print_job")
+    assert bench.add("2") == undone.id
+    step = step_job(undone, JobEvent.START, prints_while_sending=False, has_status=True)
+    with bench.transaction() as conn, pytest.raises(SpoolError, match="no longer queued"):
+        record_step(conn, undone, step, 5)
+    assert bench.state(undone.id) is Q
+
+
 def put(bench: SpoolBench, job_id: JobId, state: JobState, reason: str | None = None) -> None:
     bench.conn.execute("UPDATE print_job SET state = ?, reason = ? WHERE id = ?", (state, reason, job_id))
 
