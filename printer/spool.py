@@ -10,7 +10,7 @@ paper: a bag label is printed again (two papers with one piece code are one piec
 waits for a person (at most once by itself). A warehouse scan of the code is evidence as well.
 
 States: queued -> sending (body may leave) -> sent (commit may leave) -> printed (evidence). unknown: doubt, a person decides.
-failed: cannot be printed as it is. `sent` with reason "delivered" is the end for printers that never answer.
+failed: cannot be printed as it is. `sent` with reason "delivered" is the end for printers that never answer, also when another is chosen.
 
 Every function works on the connection it is given, inside the caller's transaction, and never commits.
 """
@@ -135,7 +135,7 @@ def step_job(
     Raises:
         SpoolError: the event cannot happen in this state; that is our bug.
     """
-    # What is cut before the next paper begins takes no doubt away: a scan must still find the label that may be out.
+    # Nothing takes the doubt about a paper away but its answer: a scan must find the label that may be out, also while the next is sent.
     doubt = job.reason if is_in_doubt(job) else None
     match job.state, event:
         case JobState.QUEUED, JobEvent.START:
@@ -145,17 +145,15 @@ def step_job(
         case ((JobState.QUEUED | JobState.SENDING), JobEvent.REFUSED):
             return Step(state=JobState.FAILED, reason=reason)
         case JobState.SENDING, JobEvent.COMMIT:
-            return Step(state=JobState.SENT)
+            return Step(state=JobState.SENT, reason=doubt)
         case JobState.SENT, JobEvent.DELIVERED:
-            return Step(state=JobState.SENT, reason=DELIVERED)
+            return Step(state=JobState.SENT, reason=doubt if has_status else DELIVERED)
         case JobState.SENT, JobEvent.CONFIRMED:
             return Step(state=JobState.PRINTED)
         case JobState.SENDING, JobEvent.CUT:
             return _doubt(job) if prints_while_sending else Step(state=JobState.QUEUED, reason=doubt or reason)
         case JobState.SENT, JobEvent.CUT:
-            if job.reason == DELIVERED and not has_status:
-                return Step(state=JobState.SENT, reason=DELIVERED)
-            return _doubt(job)
+            return Step(state=JobState.SENT, reason=DELIVERED) if job.reason == DELIVERED else _doubt(job)
         case ((JobState.UNKNOWN | JobState.SENT | JobState.QUEUED | JobState.FAILED), JobEvent.CAME_OUT):
             return Step(state=JobState.PRINTED)
         case ((JobState.UNKNOWN | JobState.SENT), JobEvent.DID_NOT_COME_OUT):
@@ -165,7 +163,7 @@ def step_job(
 
 
 def is_in_doubt(job: PrintJob) -> bool:
-    """True for a job that will be sent again although its label may be out."""
+    """True for a job that is sent again although its label may be out."""
     return job.reason == PrinterReason.MAYBE_PRINTED.code
 
 
@@ -232,16 +230,14 @@ def record_step(conn: sqlite3.Connection, job: PrintJob, step: Step, now_ms: int
     return read_job(conn, job.id)
 
 
-def recover(
-    conn: sqlite3.Connection, printer: PrinterName, *, prints_while_sending: bool, has_status: bool, now_ms: int
-) -> int:
+def recover(conn: sqlite3.Connection, printer: PrinterName, *, prints_while_sending: bool, now_ms: int) -> int:
     """Settle what a killed process left in `sending` or `sent`; return how many rows changed. Call before printing."""
     rows = conn.execute(
         f"SELECT {_COLUMNS} FROM print_job WHERE printer = ? AND state IN ('sending', 'sent') ORDER BY id", (printer,)
     ).fetchall()
     count = 0
     for job in map(_job, rows):
-        step = step_job(job, JobEvent.CUT, prints_while_sending=prints_while_sending, has_status=has_status)
+        step = step_job(job, JobEvent.CUT, prints_while_sending=prints_while_sending, has_status=True)
         if (step.state, step.reason) != (job.state, job.reason):
             record_step(conn, job, step, now_ms)
             count += 1
@@ -269,9 +265,8 @@ def confirm_scanned(conn: sqlite3.Connection, code: str, *, now_ms: int) -> int:
     """Settle jobs in doubt about a code that has been scanned: the paper exists. Return how many."""
     return conn.execute(
         "UPDATE print_job SET state = 'printed', reason = NULL, changed_ms = ?"
-        " WHERE code = ? AND (state = 'unknown' OR (state = 'sent' AND reason = ?)"
-        " OR (state = 'queued' AND reason = ?))",
-        (now_ms, code, DELIVERED, PrinterReason.MAYBE_PRINTED.code),
+        " WHERE code = ? AND (state IN ('sent', 'unknown') OR reason = ?)",
+        (now_ms, code, PrinterReason.MAYBE_PRINTED.code),
     ).rowcount
 
 

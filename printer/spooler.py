@@ -48,6 +48,7 @@ _WAITS_FOR_HANDS: Final = frozenset(
         PrinterReason.BUSY,
     }
 )
+_UNDER_WAY: Final = frozenset({JobState.SENDING, JobState.SENT})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +100,6 @@ class Spooler:
                 conn,
                 self.printer,
                 prints_while_sending=language.prints_while_sending,
-                has_status=self.profile.has_status,
                 now_ms=self.now_ms(),
             )
         failures = 0
@@ -137,10 +137,15 @@ class Spooler:
             job = await self._send(transport, job, encoded)
         except DeviceError as error:
             job = self._read_again(job)
-            is_under_way = job.state in (JobState.SENDING, JobState.SENT)
             is_news = job.state is JobState.QUEUED and job.reason != error.code and not is_in_doubt(job)
-            if is_under_way or is_news:
+            if job.state in _UNDER_WAY or is_news:
                 self._move(job, JobEvent.CUT, error)
+            raise
+        except asyncio.CancelledError:
+            # Another printer may have been chosen: what this one has begun is judged by what this one can do.
+            job = self._read_again(job)
+            if job.state in _UNDER_WAY:
+                self._move(job, JobEvent.CUT)
             raise
 
     async def _send(self, transport: Transport, job: PrintJob, encoded: EncodedJob) -> PrintJob:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from printer.errors import DeviceError, PrinterReason, SpoolError
-from printer.profiles import ESCPOS_RECEIPT_58, TSPL_LABEL_58, TSPL_WAYBILL_100, PrinterProfile
+from printer.profiles import ESCPOS_RECEIPT_58, ESCPOS_RECEIPT_80, TSPL_LABEL_58, TSPL_WAYBILL_100, PrinterProfile
 from printer.spool import (
     DELIVERED,
     DOUBTFUL_ATTEMPTS_MAX,
@@ -83,8 +83,8 @@ Q, G, S, P, U, F = (
         # The good way.
         ("label", Q, None, 0, JobEvent.START, False, True, G, None),
         ("label", G, None, 1, JobEvent.COMMIT, False, True, S, None),
-        ("label", S, None, 1, JobEvent.DELIVERED, False, True, S, DELIVERED),
-        ("label", S, DELIVERED, 1, JobEvent.CONFIRMED, False, True, P, None),
+        ("label", S, None, 1, JobEvent.DELIVERED, False, True, S, None),
+        ("label", S, None, 1, JobEvent.CONFIRMED, False, True, P, None),
         # A cut before paper can appear is harmless, for labels and waybills, however often.
         ("label", G, None, 9, JobEvent.CUT, False, True, Q, LINK_LOST),
         ("waybill", G, None, 9, JobEvent.CUT, False, True, Q, LINK_LOST),
@@ -95,9 +95,15 @@ Q, G, S, P, U, F = (
         ("label", S, None, 1, JobEvent.CUT, False, True, Q, MAYBE),
         ("label", S, None, DOUBTFUL_ATTEMPTS_MAX, JobEvent.CUT, False, True, U, MAYBE),
         ("waybill", S, None, 1, JobEvent.CUT, False, True, U, MAYBE),
-        ("waybill", S, DELIVERED, 1, JobEvent.CUT, False, True, U, MAYBE),
-        # A printer that never answers: delivered is all there will ever be.
+        # A second paper keeps the doubt about the first for as long as its own end is open.
+        ("label", Q, MAYBE, 1, JobEvent.START, True, True, G, MAYBE),
+        ("label", G, MAYBE, 2, JobEvent.COMMIT, True, True, S, MAYBE),
+        ("label", S, MAYBE, 2, JobEvent.DELIVERED, True, True, S, MAYBE),
+        ("label", S, MAYBE, 2, JobEvent.CONFIRMED, True, True, P, None),
+        # A printer that never answers: delivered is all there will ever be, also when another one is asked later.
+        ("label", S, MAYBE, 2, JobEvent.DELIVERED, False, False, S, DELIVERED),
         ("waybill", S, DELIVERED, 1, JobEvent.CUT, False, False, S, DELIVERED),
+        ("waybill", S, DELIVERED, 1, JobEvent.CUT, False, True, S, DELIVERED),
         ("waybill", S, None, 1, JobEvent.CUT, False, False, U, MAYBE),
         # People.
         ("waybill", U, MAYBE, 1, JobEvent.CAME_OUT, False, True, P, None),
@@ -177,7 +183,7 @@ def test_recovery_at_each_crash_point(bench: SpoolBench, profile: PrinterProfile
                 step = step_job(job, event, prints_while_sending=streams, has_status=True)
                 job = record_step(conn, job, step, bench.now_ms())
         with bench.transaction() as conn:
-            recover(conn, printer, prints_while_sending=streams, has_status=True, now_ms=bench.now_ms())
+            recover(conn, printer, prints_while_sending=streams, now_ms=bench.now_ms())
         after.append(bench.state(job.id))
     doubt = U if printer == "waybill" else Q
     assert after == [Q, doubt if streams else Q, doubt, doubt, P]
@@ -252,6 +258,24 @@ def test_a_label_in_doubt_stays_in_doubt_when_its_next_try_is_cut_before_the_pap
     with bench.transaction() as conn:
         assert confirm_scanned(conn, "1", now_ms=9) == 1
     assert next_job(bench.conn, "label") is None
+
+
+@pytest.mark.parametrize("events", [(JobEvent.START,), (JobEvent.START, JobEvent.COMMIT)])
+def test_a_label_in_doubt_that_is_scanned_while_its_second_paper_is_sent_is_settled(
+    bench: SpoolBench, events: tuple[JobEvent, ...]
+) -> None:
+    doubted = bench.add("1")
+    put(bench, doubted, Q, MAYBE)
+    for event in events:
+        job = read_job(bench.conn, doubted)
+        step = step_job(job, event, prints_while_sending=True, has_status=True)
+        with bench.transaction() as conn:
+            record_step(conn, job, step, 8)
+    with bench.transaction() as conn:
+        assert confirm_scanned(conn, "1", now_ms=9) == 1
+        # The sending is cut: at the next start nothing is left of it.
+        recover(conn, "label", prints_while_sending=True, now_ms=10)
+    assert bench.state(doubted) is P
 
 
 def test_a_reprint_is_the_same_code_with_the_next_copy_number(bench: SpoolBench) -> None:
@@ -430,3 +454,36 @@ async def test_without_status_sent_and_delivered_is_the_end(bench: SpoolBench) -
         later = bench.add("2")
         await bench.wait_for(lambda: read_job(bench.conn, later).reason == DELIVERED)
     assert (bench.state(job), printer.papers) == (S, 2)
+
+
+async def test_what_a_silent_printer_took_is_not_printed_again_by_one_that_answers(bench: SpoolBench) -> None:
+    silent = TSPL_LABEL_58.model_copy(update={"has_status": False})
+    job, printer, other = bench.add(), ScriptedPrinter(bench), ScriptedPrinter(bench)
+    async with running(bench, printer, "label", silent):
+        await bench.wait_for(lambda: read_job(bench.conn, job).reason == DELIVERED)
+    async with running(bench, other, "label", TSPL_LABEL_58):
+        later = bench.add("2")
+        await bench.wait_for(lambda: bench.state(later) is P)
+    assert (bench.state(job), printer.papers, other.papers) == (S, 1, 1)
+
+
+async def test_d17_a_waybill_that_one_printer_may_have_begun_is_not_printed_by_the_next_one_that_is_chosen(
+    bench: SpoolBench,
+) -> None:
+    class StuckPrinter(ScriptedPrinter):
+        async def write(self, sent: bytes) -> None:
+            await super().write(sent)
+            stuck.set()
+            await asyncio.Event().wait()
+
+    stuck, other = asyncio.Event(), ScriptedPrinter(bench)
+    with bench.transaction() as conn:
+        narrow = NewPrintJob(printer="waybill", code="O1", kind="waybill", label=piece_label(), created_ms=1)
+        job = enqueue(conn, narrow)
+    silent = ESCPOS_RECEIPT_80.model_copy(update={"has_status": False})
+    async with running(bench, StuckPrinter(bench), "waybill", silent):
+        await stuck.wait()
+    async with running(bench, other, "waybill", TSPL_WAYBILL_100):
+        later = bench.add_order("O2")
+        await bench.wait_for(lambda: bench.state(later) is P)
+    assert (bench.state(job), other.papers) == (U, 1)
