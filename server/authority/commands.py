@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -187,12 +188,20 @@ def add_range(b: Batch, command: c.CourierRange) -> dict[str, Any]:
 
 
 def decide_excess(b: Batch, command: c.OverCapDecide) -> dict[str, Any]:
-    """The merchant accepts or refuses to pay what a piece cost above its cap (E7)."""
+    """The merchant accepts or refuses to pay what a piece cost above its cap (E7); never more than he was asked for (D8)."""
     piece = b.row(st.piece, command.piece)
-    if piece is None or piece.outcome != "over_cap" or piece.excess_fen == 0 or piece.place == "back_at_stall":
+    questions = b.rows(st.decision, kind="over_cap", subject=f"piece:{command.piece}")
+    asked = [question for question in questions if question.resolved_ms is None]
+    if (
+        piece is None
+        or piece.outcome != "over_cap"
+        or not asked
+        or piece.excess_fen == 0
+        or piece.place == "back_at_stall"
+    ):
         raise RefusedError("over_cap.over", "没有等您决定的差额 / no excess of this piece waits for you")
     order = b.row(st.shop_order, piece.order_id)
-    excess_fen = piece.excess_fen
+    excess_fen = min(piece.excess_fen, int(json.loads(asked[0].detail)["excess_fen"]))
     if command.accepted:
         about = b.about(order=order, task=piece.task or "", piece=piece.code)
         b.ledger.charge(
@@ -202,7 +211,12 @@ def decide_excess(b: Batch, command: c.OverCapDecide) -> dict[str, Any]:
             zh=f"同意补差 {piece.code}",
             en=f"Excess accepted for piece {piece.code}",
         )
-        b.set(st.piece, piece.code, charged_fen=piece.charged_fen + excess_fen, excess_fen=0)
+        b.set(
+            st.piece,
+            piece.code,
+            charged_fen=piece.charged_fen + excess_fen,
+            excess_fen=piece.excess_fen - excess_fen,
+        )
     b.decided(("over_cap",), f"piece:{piece.code}", "accepted" if command.accepted else "refused")
     b.settle_discrepancy(f"over_cap|piece:{piece.code}", "商家已决定 / the merchant has decided")
     return {"piece": piece.code, "charged_fen": excess_fen if command.accepted else 0}

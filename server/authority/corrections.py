@@ -181,6 +181,9 @@ def correct_price(b: Batch, document: str, fact: PlacedFact, code: str, price_fe
         charged_fen=piece.charged_fen + judged.merchant_fen,
         excess_fen=piece.excess_fen + judged.platform_fen,
     )
+    if piece.excess_fen + judged.platform_fen == 0:
+        b.decided(("over_cap",), f"piece:{code}", "corrected")
+        b.settle_discrepancy(f"over_cap|piece:{code}", "价格已更正 / its price was corrected")
     if judged.platform_fen > 0:
         b.discrepancy(
             "price_raised",

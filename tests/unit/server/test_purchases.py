@@ -335,6 +335,43 @@ def test_e7_undone_above_the_cap_all_that_its_merchant_paid_goes_back(
     assert faults(day) == []
 
 
+def corrected(day: Day, phone: Device, task: str, code: str, price_fen: int) -> None:
+    phone.say(phone.route(task), kinds.PriceCorrected(price_fen=price_fen).about(f"task:{task}", f"piece:{code}"))
+
+
+def test_e7_d8_what_a_correction_adds_to_an_excess_is_not_his_who_accepted_less(day: Day, phone: Device) -> None:
+    task = one_order(day)
+    code = phone.buy(task, 7000)
+    available_fen = day.money()[0]
+    corrected(day, phone, task, code, 7200)
+    assert day.do(c.OverCapDecide(piece=code, accepted=True))["charged_fen"] == 500, "he was asked for 5.00"
+    assert day.ask(c.OverCapDecide(piece=code, accepted=True))["code"] == "over_cap.over"
+    assert day.money()[0] == available_fen - 500
+    assert (day.piece(code).charged_fen, day.piece(code).excess_fen) == (7000, 200)
+    assert faults(day) == []
+
+
+def test_e7_d8_an_excess_that_was_accepted_is_no_question_again_when_the_price_is_corrected(
+    day: Day, phone: Device
+) -> None:
+    task = one_order(day)
+    code = phone.buy(task, 7000)
+    day.do(c.OverCapDecide(piece=code, accepted=True))
+    corrected(day, phone, task, code, 7200)
+    assert day.ask(c.OverCapDecide(piece=code, accepted=True))["code"] == "over_cap.over"
+    assert (day.piece(code).charged_fen, day.piece(code).excess_fen) == (7000, 200), "the rest is the platform's (D8)"
+    assert faults(day) == []
+
+
+def test_e7_e8_an_excess_that_was_a_slip_of_the_finger_is_no_question_any_more(day: Day, phone: Device) -> None:
+    task = one_order(day)
+    code = phone.buy(task, 7000)
+    corrected(day, phone, task, code, 6400)
+    assert [row.choice for row in day.all(st.decision)] == ["corrected"]
+    assert "over_cap" not in day.discrepancies()
+    assert faults(day) == []
+
+
 @pytest.mark.parametrize(("price_fen", "charged", "platform"), [(5000, 5000, 0), (6400, 6400, 0), (8000, 6500, 1500)])
 def test_e8_d8_a_corrected_price_is_charged_only_within_what_is_held(
     day: Day, phone: Device, price_fen: int, charged: int, platform: int
