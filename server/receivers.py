@@ -29,6 +29,12 @@ def keep_receiver(conn: Connection, order: str, parcel: str, receiver: Receiver)
     change_by_key(conn, st.shop_order, order, {"receiver_sealed": sealed.encode(), **shown})
 
 
+def is_kept(conn: Connection, order: str, parcel: str, receiver: Receiver) -> bool:
+    """True when this very receiver is kept for the order."""
+    key, sealed = _key(conn, parcel), sealed_receiver(conn, order)
+    return key is not None and bool(sealed) and open_receiver(key, sealed) == receiver
+
+
 def sealed_receiver(conn: Connection, order: str) -> str:
     """Return the seal as it stands in the warehouse's document."""
     row = row_by_key(conn, st.shop_order, order)

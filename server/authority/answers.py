@@ -69,14 +69,15 @@ def on_answer_withdrawn(b: Batch, document: str, fact: PlacedFact) -> None:
     if task.status == "bounced" and wanted.status == "bounced":
         _take_bounce_back(b, document, body.fact, task, wanted, order)
     elif task.status == "answered" and wanted.status == "answered":
-        b.set(st.task, task.id, status="out")
-        b.set(st.wanted, wanted.id, status="out", not_before=None)
-        b.conn.execute(
+        done = b.conn.execute(
             update(st.decision)
             .where(st.decision.c.kind == "answer", st.decision.c.cause == f"{document}|{body.fact}")
             .where(st.decision.c.resolved_ms.is_(None))
             .values(resolved_ms=b.now_ms, choice="withdrawn")
         )
+        if done.rowcount == 1:
+            b.set(st.task, task.id, status="out")
+            b.set(st.wanted, wanted.id, status="out", not_before=None)
 
 
 def on_asked(b: Batch, document: str, fact: PlacedFact) -> None:

@@ -83,14 +83,15 @@ def release_parked(b: Batch, command: c.ParkedRelease) -> dict[str, Any]:
     contact.end_review(b, command.device)
     if not done.failed:
         b.settle_discrepancy(f"parked|{command.device}", "主管已确认 / a supervisor let it count")
-    return {"facts": len(rows), "failed": done.failed}
+    return {"facts": done.count, "failed": done.failed}
 
 
 def _parked_work(row: Row[Any]) -> Work:
     fact = placed_fact(row)
 
     def count(b: Batch) -> int:
-        decide_now(b, row.document, fact)
+        if not decide_now(b, row.document, fact):
+            return 0
         correct_again(b, fact)
         return 1
 

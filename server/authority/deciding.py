@@ -72,14 +72,15 @@ def park(b: Batch, document: str, fact: PlacedFact) -> None:
         b.reopen_discrepancy(key)
 
 
-def decide_now(b: Batch, document: str, fact: PlacedFact) -> None:
-    """Decide without asking whether the author is still welcome."""
+def decide_now(b: Batch, document: str, fact: PlacedFact) -> bool:
+    """Decide without asking whether the author is still welcome; False when it was decided before."""
     rule = RULES.get(fact.kind)
     if not b.once(document, fact.id, f"decide:{fact.kind}"):
-        return
+        return False
     b.carry_on(document, fact)
     if rule is not None:
         rule(b, document, fact)
+    return True
 
 
 def correct_again(b: Batch, fact: PlacedFact) -> None:

@@ -87,6 +87,8 @@ def reassign(b: Batch, command: c.TaskReassign) -> dict[str, Any]:
         raise RefusedError("device.organisation", "这台设备属于别的组织 / that device is another organisation's")
     day = b.today
     route = open_route(b, command.device, day, markets={task.market})
+    if wanted.status == "out" and (task.device, task.document) == (command.device, route):
+        return {"task": task.id, "document": route}  # It is there already.
     if task.status == "ready":
         dispatch(b, task, device=command.device, document=route, day=day)
         put_in_warehouse(b, task.order_id)
@@ -271,14 +273,15 @@ def _picked_by(order: Row[Any]) -> str:
 
 
 def _pickers(b: Batch, organisation: str, only: Sequence[int] | None) -> list[int]:
+    """The living pickers' devices, or those named: one whose number another took the place of must be named."""
     d = s.device.c
     rows = b.conn.execute(
-        select(d.number)
+        select(d.number, d.replaced_by)
         .where(d.role == "picker", d.organisation == organisation, d.revoked_ms.is_(None))
         .where(d.written_off_ms.is_(None))
         .order_by(d.number)
-    ).scalars()
-    return [number for number in rows if only is None or number in only]
+    )
+    return [row.number for row in rows if (row.replaced_by is None if only is None else row.number in only)]
 
 
 def _share_out(tasks: Sequence[Row[Any]], pickers: Sequence[int]) -> dict[int, list[Row[Any]]]:

@@ -104,7 +104,7 @@ def lease_cell(b: Batch, order_id: str) -> None:
         return
     warehouse = order.warehouse or warehouse_for(b, order)
     devices = b.rows(s.device, role="warehouse", warehouse=warehouse, order="number")
-    terminals = [device.number for device in devices if device.revoked_ms is None]
+    terminals = [device.number for device in devices if device.revoked_ms is None and device.replaced_by is None]
     if not terminals:
         return
     load: dict[int, int] = {row.terminal: row.orders for row in b.read(_LOAD)}

@@ -28,7 +28,7 @@ from server.installation import FIRST_ORDER
 from server.ledger import HoldPart, tell_parts
 from server.orders import Receiver, ShopLine, ShopOrder, read_order_files
 from server.orders.reading import code_problem
-from server.receivers import keep_receiver
+from server.receivers import is_kept, keep_receiver
 from server.rows import get_meta, set_meta, to_json
 from sync_core.errors import RefusedError
 from sync_core.payload import canonical_json
@@ -129,8 +129,9 @@ def give_address(b: Batch, command: c.AddressGiven) -> dict[str, Any]:
     if order.shipped_ms is not None or order.status == "closed":
         raise RefusedError("order.done", "订单已发货或已关闭 / the order has shipped or is closed")
     parcel = parcel_of_order(order.id)
-    keep_receiver(b.conn, order.id, parcel, receiver)
-    waybills.address_changed(b, order.id)
+    if not is_kept(b.conn, order.id, parcel, receiver):  # Sent twice, it costs no second number.
+        keep_receiver(b.conn, order.id, parcel, receiver)
+        waybills.address_changed(b, order.id)
     return {"parcel": parcel}
 
 

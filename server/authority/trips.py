@@ -75,6 +75,18 @@ def open_trip(b: Batch, command: c.TripOpen) -> dict[str, Any]:
         .order_by(d.number)
         .limit(1)
     ).scalar()
+    p = st.piece.c
+    opened = select(st.trip.c.id)
+    waiting = b.conn.execute(
+        select(p.code, p.warehouse, p.trip)
+        .where(p.place == "with_runner", (p.trip == trip_id) | (p.trip.not_in(opened)) | (p.trip.is_(None)))
+        .order_by(p.code)
+    ).all()
+    bagged = [row.code for row in waiting if _may_carry(b, device, row.warehouse)]
+    if command.trip is None and not bagged and b.rows(st.trip, device=command.device, day=day):
+        raise RefusedError(
+            "trip.open_already", "今天的批次已经交出，没有新的件 / today's trip was given out, and nothing new waits"
+        )
     b.open_document(document, owner=str(command.device), writers={command.device: "runner"})
     b.add(
         st.trip,
@@ -88,14 +100,6 @@ def open_trip(b: Batch, command: c.TripOpen) -> dict[str, Any]:
     add_to_scope(b, command.device, [document])
     trip = b.row(st.trip, trip_id)
     assert trip is not None
-    p = st.piece.c
-    opened = select(st.trip.c.id)
-    waiting = b.conn.execute(
-        select(p.code, p.warehouse, p.trip)
-        .where(p.place == "with_runner", (p.trip == trip_id) | (p.trip.not_in(opened)) | (p.trip.is_(None)))
-        .order_by(p.code)
-    ).all()
-    bagged = [row.code for row in waiting if _may_carry(b, device, row.warehouse)]
     for row in waiting:
         if row.code in bagged:
             _into_trip(b, row.code, trip)
