@@ -15,6 +15,8 @@ from sync_core.replica import Replica
 
 FIRST_KEY: Final = "device.key"
 SETTING: Final = "key_file"
+NEXT: Final = "next_key_file"
+"""The setting of a copy that has asked for a number: the key it asked with. The server may have allotted one for it already."""
 
 
 class DeviceKey:
@@ -40,6 +42,7 @@ class DeviceKey:
     def take(self, name: str, signer: Signer) -> None:
         """Put a key in force; inside the transaction that writes the new number."""
         self._replica.set_setting(SETTING, name)
+        self._replica.set_setting(NEXT, None)
         self._signer = signer
         self.alg, self.public_key = signer.alg, signer.public_key
 

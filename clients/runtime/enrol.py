@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from clients.runtime.device_key import DeviceKey
+from clients.runtime.device_key import NEXT, DeviceKey
 from clients.runtime.ports import ServerDoor
 from clients.runtime.repair import DAMAGE
 from sync_core.errors import RefusedError
@@ -44,20 +44,23 @@ async def enrol(replica: Replica, signer: Signer, door: ServerDoor, code: str, *
 async def renumber(replica: Replica, key: DeviceKey, door: ServerDoor) -> None:
     """Get a device another number with another key: a copied or restored one, or one that somebody wants a new key for.
 
-    Unacknowledged work is said again under them. Whoever only changes his key asks with the same one until an answer arrives: the server
-    may have changed it already, and the old number says nothing that counts any more.
+    Unacknowledged work is said again under them. The same key is asked with until an answer arrives: the server may have allotted the
+    number already, and the old one gets no tasks and no cells any more.
 
     Raises:
         RefusedError: the server does not know this device any more.
         RetryableError: the server cannot be reached; nothing is minted until it answers.
     """
     rotates = replica.wants_key and not (replica.is_copy or replica.is_forked)
-    name, fresh = key.make_next(str(replica.setting(NEW_KEY)["file"]) if rotates else "")
+    name, fresh = key.make_next(str((replica.setting(NEW_KEY)["file"] if rotates else replica.setting(NEXT)) or ""))
     damage = replica.setting(DAMAGE, {})
     asked: dict[str, Json] = {"public_key": fresh.public_key.hex(), "alg": fresh.alg}
     if rotates:
         replica.note_asked(name)
         asked["rotated"] = True
+    else:
+        with replica.transaction():
+            replica.set_setting(NEXT, name)
     if damage and not damage["told"]:
         asked |= {"damaged": True, "serial": damage["serial"], "labels": list(damage["labels"])}
     answer = await door.renumber(asked)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 
 from clients.runtime.enrol import renumber
 from sync_core.errors import RetryableError
+from sync_core.facts import Json
 from sync_core.identity import open_signer
 from sync_core.replica import INSTALL_TOKEN
 from tests.unit.clients.market import DEVICE, ROUTE, Bench
@@ -46,6 +49,28 @@ async def test_without_the_server_a_copy_stays_what_it_was(field: Bench) -> None
     with pytest.raises(RetryableError):
         await renumber(field.replica, field.key, field.door)
     assert (field.replica.number, field.key.public_key) == (DEVICE, old_key)
+
+
+async def test_a_copy_shows_the_same_key_until_an_answer_arrives(field: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server may have allotted a number for it already; and a day in a basement must not leave a key file for each try."""
+    await copied(field)
+    answers = field.door.renumber
+
+    async def lose_the_answer(body: Mapping[str, Json]) -> Mapping[str, Json]:
+        await answers(body)
+        raise RetryableError("the answer was lost")
+
+    monkeypatch.setattr(field.door, "renumber", lose_the_answer)
+    for _ in range(3):
+        with pytest.raises(RetryableError):
+            await renumber(field.replica, field.key, field.door)
+    monkeypatch.setattr(field.door, "renumber", answers)
+    await renumber(field.replica, field.key, field.door)
+    assert set(field.door.keys_shown) == {field.key.public_key.hex()}
+    assert len(list(field.node.folder.glob("device-*.key"))) == 1
+    (field.node.folder / INSTALL_TOKEN).unlink()
+    await renumber(field.replica, field.key, field.door)
+    assert len(set(field.door.keys_shown)) == 2, "the next number has a key of its own"
 
 
 async def test_a_kill_while_the_number_changes_leaves_number_and_key_together(

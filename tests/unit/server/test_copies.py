@@ -279,6 +279,14 @@ def test_21_an_answer_that_was_lost_makes_nobody_a_copy(floor: Floor) -> None:
     assert (floor.phone.refused, posts(floor)) == ([], [TASKS[0]])
 
 
+def test_a_copy_whose_number_was_allotted_and_whose_answer_was_lost_gets_that_number(floor: Floor) -> None:
+    """Else tasks, cells and the next routes would go to a number that nobody has."""
+    ask = c.DeviceRenumber(device=floor.phone.number, public_key="ab" * 32)
+    number = floor.day.do(ask)["number"]
+    assert floor.day.do(ask)["number"] == number
+    assert {floor.day.task(task).device for task in TASKS} == {number}
+
+
 def test_d9_a_copys_word_that_it_had_not_bought_frees_no_money_of_a_task_that_another_has(floor: Floor) -> None:
     """The copy took the tasks over with its number and bought in a basement; the original hears of the close and has not bought."""
     copy, task = floor.copy("copy", token=False), TASKS[0]
