@@ -137,7 +137,8 @@ def _what_is_missing(replica: Replica) -> str:
     for document, stored in twin.envelopes:
         with suppress(MalformedError):
             said = decode_payload(stored[gate.HEADER_BYTES :])
-            if said.device == number and said.seq > replica.state_vector(document).get(number, 0):
+            is_there = said.seq <= replica.state_vector(document).get(number, 0)
+            if said.device == number and not is_there and not replica.is_gone(document):
                 return f"{document}: {number}.{said.seq} was said and is not there: an old copy"
     return ""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from clients.runtime.repair import open_or_repair, restore_key
+from clients.runtime.repair import keep_twin, open_or_repair, restore_key
 from sync_core.errors import CorruptError, DiskError, DiskFullError
 from sync_core.replica import Replica
 from sync_core.storage import plain_error
@@ -92,6 +92,21 @@ def test_what_a_hub_refuses_after_all_stands_in_the_twin_again(tmp_path: Path) -
     assert len(replica.outbox()) == 2
     assert list(read_twin(tmp_path / TWIN).envelopes) == replica.outbox()
     replica.close()
+
+
+def test_a_document_that_was_forgotten_while_another_owes_work_is_no_damage(tmp_path: Path) -> None:
+    """The twin is emptied when nothing is owed at all: until then it holds what the hub has, also of what has left."""
+    replica = enrolled(tmp_path / "replica.db", 101, synchronous="OFF")
+    keep_twin(replica, tmp_path)
+    replica.act(DOCUMENT, [put(1)], person="ann", at_ms=1)
+    replica.act("jars/2", [put(2)], person="ann", at_ms=2)
+    replica.acknowledged(DOCUMENT, {101: 1}, whole=True, at_ms=3)
+    assert replica.forget(DOCUMENT)
+    replica.close()
+    again = open_or_repair(tmp_path / "replica.db", Jars(), synchronous="OFF", stamp="x", now_ms=4)
+    assert not (tmp_path / "set-aside").exists()
+    assert (again.owing(), again.is_copy) == (["jars/2"], False)
+    again.close()
 
 
 def test_damage_without_any_identity_is_told_and_nothing_is_moved(tmp_path: Path) -> None:
