@@ -12,6 +12,7 @@ A copy of the files on another phone, or an old backup, is known by the install 
 from __future__ import annotations
 
 import fcntl
+import os
 import secrets
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
@@ -58,8 +59,8 @@ class Replica(ReplicaAtHub):
         self._signer: Signer | None = None
 
     @classmethod
-    def open(cls, path: Path, trade: Trade, *, synchronous: str = "FULL") -> Replica:
-        """Return the replica of `path`, made or migrated as needed.
+    def open(cls, path: Path, trade: Trade, *, synchronous: str = "FULL", locked: BinaryIO | None = None) -> Replica:
+        """Return the replica of `path`, made or migrated as needed. `locked`: what the caller has of `lock_replica`, and closes himself.
 
         Raises:
             AlreadyOpenError: another process has it open.
@@ -67,16 +68,8 @@ class Replica(ReplicaAtHub):
             DiskError: the disk is full, read-only, or did not give or take what was asked.
             IncompatibleError: a newer program wrote it.
         """
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            lock = open(path.with_suffix(".lock"), "wb")  # noqa: SIM115 - held for the life of the replica
-        except OSError as error:
-            raise plain_error(error) or error from error
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            lock.close()
-            raise AlreadyOpenError(f"{path.name} is open in another process: close that one first") from error
+        # A second handle of one lock: the replica is kept until both are closed.
+        lock = lock_replica(path) if locked is None else open(os.dup(locked.fileno()), "wb")  # noqa: SIM115
         conn: sqlite3.Connection | None = None
         try:
             conn = sqlite3.connect(path, isolation_level=None, cached_statements=512, check_same_thread=False)
@@ -369,6 +362,26 @@ class Replica(ReplicaAtHub):
         except OSError as error:
             raise plain_error(error) or error from error
         self.set_setting("install_token", token)
+
+
+def lock_replica(path: Path) -> BinaryIO:
+    """Keep every other process from the replica of `path` until this file is closed, and all that were opened with it.
+
+    Raises:
+        AlreadyOpenError: another process has it.
+        DiskError: the disk did not take the lock's file.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = open(path.with_suffix(".lock"), "wb")  # noqa: SIM115 - the caller closes it
+    except OSError as error:
+        raise plain_error(error) or error from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.close()
+        raise AlreadyOpenError(f"{path.name} is open in another process: close that one first") from error
+    return lock
 
 
 def _give_up(conn: sqlite3.Connection | None, lock: BinaryIO) -> None:

@@ -5,7 +5,8 @@ be named. The method: what can still be read of the outbox is gathered from the 
 (sync_core/twin.py), checked by signature, and written into the twin, durably; then the files are moved to `set-aside/<time>/`,
 unchanged; then a new database is made that knows the device's number and key and the saved envelopes, and has no install token. So it is
 a copy of itself: at the next connection it gets a new number, says the saved facts again with their old ids (each counts once), and the
-server sends everything else. A kill between two steps finds the same damage again, with nothing lost. REL-R12.
+server sends everything else. A kill between two steps finds the same damage again, with nothing lost; a second process that starts
+meanwhile is told that the first is at work. REL-R12.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,7 @@ from sync_core.files import sync_folder, write_durably
 from sync_core.fold import Trade
 from sync_core.identity import Ed25519Signer, Verifier
 from sync_core.payload import decode_payload
-from sync_core.replica import INSTALL_TOKEN, Replica
+from sync_core.replica import INSTALL_TOKEN, Replica, lock_replica
 from sync_core.twin import TWIN, Twin, TwinContent, read_twin
 
 log = logging.getLogger("nahuo.repair")
@@ -64,20 +65,26 @@ def open_or_repair(
     `suspect`: damage was met while it was in use, so the whole file is checked, indexes included.
 
     Raises:
+        AlreadyOpenError: another process has it open, or repairs it.
         CorruptError: it is damaged and nothing tells which device this is: enrol it again.
         DiskError: the disk failed; nothing was moved.
     """
-    try:
-        replica = Replica.open(database, trade, synchronous=synchronous)
-    except CorruptError as error:
-        log.error("%s", error)
-        return _repair(database, trade, synchronous=synchronous, stamp=stamp, now_ms=now_ms)
-    why = _what_is_missing(replica) or (_what_is_broken(replica) if suspect else "")
-    if why:
-        log.error("%s: %s", database.name, why)
-        replica.close()
-        return _repair(database, trade, synchronous=synchronous, stamp=stamp, now_ms=now_ms)
-    return replica
+    with lock_replica(database) as locked:
+
+        def open_it() -> Replica:
+            return Replica.open(database, trade, synchronous=synchronous, locked=locked)
+
+        try:
+            replica = open_it()
+        except CorruptError as error:
+            log.error("%s", error)
+            return _repair(database, open_it, stamp=stamp, now_ms=now_ms)
+        why = _what_is_missing(replica) or (_what_is_broken(replica) if suspect else "")
+        if why:
+            log.error("%s: %s", database.name, why)
+            replica.close()
+            return _repair(database, open_it, stamp=stamp, now_ms=now_ms)
+        return replica
 
 
 def keep_twin(replica: Replica, folder: Path) -> None:
@@ -160,7 +167,7 @@ def _own_twin(folder: Path, settings: Mapping[str, Any]) -> TwinContent:
     return twin
 
 
-def _repair(database: Path, trade: Trade, *, synchronous: str, stamp: str, now_ms: int) -> Replica:
+def _repair(database: Path, open_it: Callable[[], Replica], *, stamp: str, now_ms: int) -> Replica:
     folder = database.parent
     saved = _gather(database)
     number = saved.identity.get("number")
@@ -172,7 +179,7 @@ def _repair(database: Path, trade: Trade, *, synchronous: str, stamp: str, now_m
     _write_twin(folder, saved)
     _move_aside(database, stamp)
     (folder / INSTALL_TOKEN).unlink(missing_ok=True)
-    replica = Replica.open(database, trade, synchronous=synchronous)
+    replica = open_it()
     with replica.transaction():
         for name in _KEPT:
             if saved.identity.get(name) is not None:

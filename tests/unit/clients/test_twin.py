@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from clients.runtime import repair
 from clients.runtime.repair import keep_twin, open_or_repair, restore_key
-from sync_core.errors import CorruptError, DiskError, DiskFullError
+from sync_core.errors import AlreadyOpenError, CorruptError, DiskError, DiskFullError
 from sync_core.replica import Replica
 from sync_core.storage import plain_error
 from sync_core.twin import TWIN, Twin, read_twin
@@ -106,6 +107,32 @@ def test_a_document_that_was_forgotten_while_another_owes_work_is_no_damage(tmp_
     again = open_or_repair(tmp_path / "replica.db", Jars(), synchronous="OFF", stamp="x", now_ms=4)
     assert not (tmp_path / "set-aside").exists()
     assert (again.owing(), again.is_copy) == (["jars/2"], False)
+    again.close()
+
+
+def test_a_second_start_during_a_repair_waits_for_no_damage_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would set the database aside that the first has just made, with what is done in it from then on."""
+    database = tmp_path / "replica.db"
+    replica = enrolled(database, 101, synchronous="OFF")
+    keep_twin(replica, tmp_path)
+    replica.act(DOCUMENT, [put(1)], person="ann", at_ms=1)
+    replica.close()
+    database.write_bytes(b"no database" * 1000)
+    move_aside = repair._move_aside
+
+    def meanwhile(path: Path, stamp: str) -> None:
+        monkeypatch.undo()
+        with pytest.raises(AlreadyOpenError):
+            open_or_repair(database, Jars(), synchronous="OFF", stamp="second", now_ms=2)
+        move_aside(path, stamp)
+
+    monkeypatch.setattr(repair, "_move_aside", meanwhile)
+    again = open_or_repair(database, Jars(), synchronous="OFF", stamp="first", now_ms=2)
+    assert [folder.name for folder in (tmp_path / "set-aside").iterdir()] == ["first"]
+    with pytest.raises(AlreadyOpenError):
+        open_or_repair(database, Jars(), synchronous="OFF", stamp="third", now_ms=3)
     again.close()
 
 
