@@ -250,7 +250,7 @@ class TaskReassign(Command):
 
 
 class PersonCreate(Command):
-    """Somebody who may sign in on devices; make salt and hash with `pin_hash`. The same id again changes name and PIN."""
+    """Somebody who may sign in on devices; make salt and hash with `pin_hash`. The same id again changes name and PIN, unless he left."""
 
     KIND = "person.create"
     id: Word
@@ -261,10 +261,18 @@ class PersonCreate(Command):
 
 
 class PersonEnd(Command):
-    """Somebody left: he signs in nowhere any more (E31). Creating the same id again lets him back."""
+    """Somebody left: he signs in nowhere any more (E31)."""
 
     KIND = "person.end"
     person: Word
+
+
+class PersonBack(Command):
+    """Whoever left at that instant is back; a form that arrives after he left once more lets nobody in."""
+
+    KIND = "person.back"
+    person: Word
+    ended_ms: int
 
 
 class DeviceCode(Command):

@@ -288,6 +288,22 @@ def end_person(b: Batch, command: c.PersonEnd) -> dict[str, Any]:
     return {}
 
 
+def let_back(b: Batch, command: c.PersonBack) -> dict[str, Any]:
+    """Whoever left at that instant signs in again where he did.
+
+    Raises:
+        RefusedError: `person.not_then`: he did not leave then, or is back already.
+    """
+    person = b.row(s.person, command.person)
+    if person is None or person.ended_ms != command.ended_ms:
+        raise RefusedError(
+            "person.not_then", "他不是那时离开的，或已经回来 / he did not leave then, or is back already"
+        )
+    b.set(s.person, command.person, ended_ms=None)
+    people_changed(b, command.person)
+    return {}
+
+
 def people_changed(b: Batch, person: str) -> None:
     """A person's name or PIN changed: the devices he may sign in on are told."""
     for device in b.conn.execute(select(s.device).where(s.device.c.revoked_ms.is_(None))).all():

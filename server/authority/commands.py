@@ -126,7 +126,14 @@ def top_up(b: Batch, command: c.TopUp) -> dict[str, Any]:
 
 
 def create_person(b: Batch, command: c.PersonCreate) -> dict[str, Any]:
-    """Somebody who signs in on devices."""
+    """Somebody who signs in on devices.
+
+    Raises:
+        RefusedError: `person.ended`: a form that arrives late brings nobody back (E31).
+    """
+    known = b.row(s.person, command.id)
+    if known is not None and known.ended_ms is not None:
+        raise RefusedError("person.ended", "这个人已离开；要他回来请点「回来了」 / he has left: let him back first")
     b.put(
         s.person, ("id",), id=command.id, name=command.name, organisation=command.organisation, pin_salt=command.pin_salt,
         pin_hash=command.pin_hash, ended_ms=None,
@@ -276,6 +283,7 @@ HANDLERS: Final[dict[str, Handler]] = {
     c.TaskReassign.KIND: dispatch.reassign,
     c.PersonCreate.KIND: create_person,
     c.PersonEnd.KIND: devices.end_person,
+    c.PersonBack.KIND: devices.let_back,
     c.DeviceCode.KIND: devices.keep_code,
     c.DeviceEnrol.KIND: devices.enrol,
     c.DeviceRenumber.KIND: damaged.renumber,

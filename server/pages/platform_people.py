@@ -121,7 +121,7 @@ def people(asking: Platform) -> Response:
 
 @router.post("/people")
 async def add_person(asking: Platform, id: Typed, name: Typed, pin: Annotated[str, Form(max_length=40)]) -> Response:
-    """Somebody who may sign in on devices; the same id again changes name and PIN."""
+    """Somebody who may sign in on devices; the same id again changes name and PIN of somebody who has not left."""
     salt, hashed = await run_in_threadpool(commands.pin_hash, plain(pin))
     command = make(commands.PersonCreate, id=plain(id), name=name.strip(), pin_salt=salt, pin_hash=hashed)
     return await asking.follow(command, "/platform/people")
@@ -131,6 +131,13 @@ async def add_person(asking: Platform, id: Typed, name: Typed, pin: Annotated[st
 async def end_person(asking: Platform, person: str) -> Response:
     """Somebody left (E31)."""
     return await asking.follow(make(commands.PersonEnd, person=person), "/platform/people")
+
+
+@router.post("/people/{person}/back")
+async def let_back(asking: Platform, person: str, ended_ms: Typed) -> Response:
+    """Whoever left then is back; his PIN is the one he had."""
+    command = make(commands.PersonBack, person=person, ended_ms=read_count(ended_ms, at_most=10**15))
+    return await asking.follow(command, "/platform/people")
 
 
 @router.get("/users")

@@ -263,6 +263,7 @@ DONE: Mapping[str, Word] = {
     "task.reassign": Word("已改派。", "The task was given to another device."),
     "person.create": Word("人员已保存。", "The person was saved."),
     "person.end": Word("已离开，不能再签到。", "He signs in nowhere any more."),
+    "person.back": Word("回来了，可以签到。", "He signs in again."),
     "device.code": Word("登记码已生成。", "The code was made."),
     "device.new_key": Word("连上时它会换新的密钥和设备号。", "It takes a new key and number when it is connected."),
     "device.revoke": Word("设备已停用。", "The device was revoked."),

@@ -99,3 +99,18 @@ def test_e31_somebody_who_left_signs_in_nowhere_and_what_comes_in_his_name_waits
     day.do(c.ParkedRelease(device=phone.number))
     assert len(day.all(st.piece)) == 2
     assert day.ask(c.PersonEnd(person="nobody"))["code"] == "person.unknown"
+
+
+def test_e31_a_form_that_arrives_again_lets_nobody_back_who_left(day: Day) -> None:
+    created = c.PersonCreate(id="cai", name="cai", pin_salt="00" * 16, pin_hash="11" * 32)
+    day.do(created)
+    day.do(c.PersonEnd(person="cai"))
+    left_ms = day.now_ms
+    day.now_ms += 1
+    assert day.ask(created)["code"] == "person.ended"
+    assert day.one(s.person, s.person.c.id == "cai").ended_ms == left_ms
+    back = c.PersonBack(person="cai", ended_ms=left_ms)
+    day.do(back)
+    assert day.one(s.person, s.person.c.id == "cai").ended_ms is None
+    day.do(c.PersonEnd(person="cai"))
+    assert day.ask(back)["code"] == "person.not_then", "it spoke of the first time he left"

@@ -182,6 +182,12 @@ def code_for(name: str) -> c.DeviceCode:
     return c.DeviceCode(code_digest="cd" * 32, role="picker", name=name, people=[name])
 
 
+def left(day: Day) -> int:
+    day.do(person())
+    day.do(c.PersonEnd(person="cai"))
+    return day.now_ms
+
+
 def two_phones(day: Day) -> None:
     task_out(day)
     day.enrol("picker", "bob")
@@ -228,6 +234,7 @@ GIVEN: dict[str, Given] = {  # {kind, or kind and case: the command}
     "task.reassign ready": after(ready, c.TaskReassign(task="T1001-1", device=101)),
     "person.create": lambda _: person(),
     "person.end": after(lambda day: day.do(person()), c.PersonEnd(person="cai")),
+    "person.back": lambda day: c.PersonBack(person="cai", ended_ms=left(day)),
     "device.code": after(lambda day: day.do(person()), code_for("cai")),
     "device.enrol": enrolled,
     "device.renumber": after(task_out, c.DeviceRenumber(device=101, public_key=KEY)),

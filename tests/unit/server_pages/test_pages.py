@@ -261,3 +261,13 @@ def test_nobody_ends_his_own_account(traded: Traded) -> None:
     answers = {number: admin.post(f"/platform/users/{number}/end") for number in own[:1]}
     assert all(answer.status_code in (303, 409) for answer in answers.values())
     assert admin.get("/platform").status_code == 200
+
+
+def test_e31_somebody_who_left_is_let_back_on_his_own_row(traded: Traded) -> None:
+    admin = traded["admin"]
+    admin.done("/platform/people", id="song", name="小宋", pin="2468")
+    admin.done("/platform/people/song/end")
+    page = admin.get("/platform/people").text
+    (left,) = re.findall(r'people/song/back">.*?name="ended_ms" value="(\d+)"', page)
+    admin.done("/platform/people/song/back", ended_ms=left)
+    assert "people/song/end" in admin.get("/platform/people").text
