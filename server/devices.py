@@ -146,7 +146,6 @@ def _check_program(role: str, program: str) -> None:
 def renumber(b: Batch, command: c.DeviceRenumber) -> dict[str, Any]:
     """Give a restored or copied device, or one that changes its key, another number; its old one may say nothing new, what it said stays.
 
-    What the old number had to do goes to the new one, also what a number had taken over that never spoke: its device did not hear of it.
     In every document of the old number that is open, or ended lately, the new one speaks in the same role and continues it, so that
     work said again under its old ids counts once (design section 4).
 
@@ -159,14 +158,6 @@ def renumber(b: Batch, command: c.DeviceRenumber) -> dict[str, Any]:
         return _told(b, taken.number)  # The answer got lost; the same device asks again.
     if old.revoked_ms is not None:
         raise RefusedError("device.revoked", "这台设备已停用 / this device was revoked")
-    numbers = [command.device]
-    if (
-        taken is not None
-        and b.conn.execute(select(s.head.c.seq).where(s.head.c.device == taken.number)).first() is None
-    ):
-        numbers.append(
-            taken.number
-        )  # A copy asks with a fresh key each time; the answer that named this number got lost.
     number = _next_number(b)
     b.conn.execute(
         insert(s.device).values(
@@ -200,20 +191,19 @@ def renumber(b: Batch, command: c.DeviceRenumber) -> dict[str, Any]:
         b.say_here(row.document, Fact(kind=DOCUMENT_WRITER, subjects=("document",), body=body))
     b.conn.execute(
         st.task.update()
-        .where(st.task.c.device.in_(numbers))
+        .where(st.task.c.device == command.device)
         .where(st.task.c.status.not_in(("bought", "ended")))
         .values(device=number)
     )
-    b.conn.execute(st.cell.update().where(st.cell.c.terminal.in_(numbers)).values(terminal=number))
+    b.conn.execute(st.cell.update().where(st.cell.c.terminal == command.device).values(terminal=number))
     b.conn.execute(
         st.shop_order.update()
-        .where(st.shop_order.c.terminal.in_(numbers))
+        .where(st.shop_order.c.terminal == command.device)
         .where(st.shop_order.c.status.not_in(("shipped", "closed")))
         .values(terminal=number)
     )
-    b.conn.execute(st.trip.update().where(st.trip.c.device.in_(numbers)).values(device=number))
-    for before in numbers:
-        b.set(s.device, before, replaced_by=number)
+    b.conn.execute(st.trip.update().where(st.trip.c.device == command.device).values(device=number))
+    b.set(s.device, command.device, replaced_by=number)
     contact.carry_over(b, command.device, number)
     if command.rotated:
         # Whoever holds the old key from now on, it is not the device. A copy's leaves the wish as it is: the original is still asked.
