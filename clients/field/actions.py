@@ -355,6 +355,6 @@ def _is_scanned_in(node: Node, piece: str, document: str) -> bool:
 def _own_piece(node: Node, code: PieceCode) -> tuple[str, dict[str, Any]]:
     for document in reversed(node.documents("route")):
         state = node.replica.state(f"piece:{code}", document)
-        if state is not None and state["task"] is not None and state["price_fen"] is not None:
+        if state is not None and state["task"] is not None and state["price_fen"] is not None and not state["undone"]:
             return document, state
     raise RefusedError("piece.unknown", code)

@@ -151,6 +151,14 @@ async def test_r46_undo_takes_the_last_purchase_back_and_its_label_out_of_the_qu
     assert (await field.post("/undo"))["code"] == "undo.nothing"
 
 
+async def test_r46_a_page_that_still_shows_an_undone_purchase_prints_no_label_of_it(field: Bench) -> None:
+    (piece,) = (await field.post("/buy", tasks="T1-1"))["pieces"]
+    await field.post("/undo")
+    assert (await field.post("/reprint", piece=piece))["code"] == "piece.unknown"
+    assert (await field.post("/correct", piece=piece, price="66"))["code"] == "piece.unknown"
+    assert field.count("print_job") == 0
+
+
 async def test_r46_undo_withdraws_an_answer(field: Bench) -> None:
     await field.post("/answer", tasks="T1-1", answer="style_gone")
     await field.post("/undo")
