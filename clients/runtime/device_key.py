@@ -25,9 +25,9 @@ class DeviceKey:
     def __init__(self, folder: Path, replica: Replica) -> None:
         self._folder = folder
         self._replica = replica
-        self._signer: Signer = open_signer(folder / str(replica.setting(SETTING, FIRST_KEY)))
-        self.alg = self._signer.alg
-        self.public_key = self._signer.public_key
+        name = str(replica.setting(SETTING, FIRST_KEY))
+        self._opened: dict[str, Signer] = {name: open_signer(folder / name)}
+        self._use(name)
         replica.use_key(self)
 
     def sign(self, signed: bytes) -> bytes:
@@ -43,10 +43,13 @@ class DeviceKey:
         """Put a key in force; inside the transaction that writes the new number."""
         self._replica.set_setting(SETTING, name)
         self._replica.set_setting(NEXT, None)
-        self._signer = signer
-        self.alg, self.public_key = signer.alg, signer.public_key
+        self._opened[name] = signer
+        self._use(name)
 
     def reload(self) -> None:
-        """Take what the replica says again, after a transaction that was undone."""
-        self._signer = open_signer(self._folder / str(self._replica.setting(SETTING, FIRST_KEY)))
+        """Take what the replica says again, after a transaction that was undone. Reads no file: the disk may be what failed."""
+        self._use(str(self._replica.setting(SETTING, FIRST_KEY)))
+
+    def _use(self, name: str) -> None:
+        self._signer = self._opened[name]
         self.alg, self.public_key = self._signer.alg, self._signer.public_key

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pytest
 
 from clients.runtime.enrol import renumber
-from sync_core.errors import RetryableError
+from sync_core.errors import DiskError, RetryableError
 from sync_core.facts import Json
 from sync_core.identity import open_signer
 from sync_core.replica import INSTALL_TOKEN
@@ -90,3 +90,20 @@ async def test_a_kill_while_the_number_changes_leaves_number_and_key_together(
         await renumber(field.replica, field.key, field.door)
     assert (field.replica.number, field.key.public_key) == (DEVICE, old_key)
     assert field.replica.setting("key_file") is None
+
+
+async def test_a_number_that_the_disk_did_not_take_leaves_the_key_whatever_can_be_read_of_it(
+    field: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The card gives nothing back either for a moment: what is said next must not bear a key that is not in force."""
+    await copied(field)
+    old_key = field.key.public_key
+
+    def fails(*_args: object) -> int:
+        raise DiskError("disk.error", "the disk failed")
+
+    monkeypatch.setattr(field.replica, "renumber", fails)
+    (field.node.folder / "device.key").unlink()
+    with pytest.raises(DiskError):
+        await renumber(field.replica, field.key, field.door)
+    assert (field.replica.number, field.key.public_key) == (DEVICE, old_key)
