@@ -231,7 +231,7 @@ def _apply_return(state: State, fact: PlacedFact, body: kinds.FactBody) -> None:
         case kinds.PieceRefused():
             state["refused"] = {**said(fact), "reason": body.reason, "then": body.then, "note": body.note}
             if state["refund"] is None:
-                state["place"] = _AFTER_REFUSAL[body.then]
+                _move(state, _AFTER_REFUSAL[body.then], _OUT_WITH_A_RUNNER)
         case kinds.RefundVerdict():
             state["credited"] = {"outcome": body.outcome, "credited_fen": body.credited_fen, "fact": fact.id}
         case kinds.StockVerdict(winner="parcel"):
@@ -249,6 +249,8 @@ _ENDS: Final[Mapping[str, str]] = {
     "handed_to_merchant": "handed_to_merchant",
     "disposed": "written_off",
 }
+_OUT_WITH_A_RUNNER: Final = frozenset({"wanted", "with_runner", "left_at_stall", "written_off"})
+"""Where a refusal finds a piece; one that was brought back, sold or packed since has been told about too late (E24)."""
 _AFTER_REFUSAL: Final[Mapping[str, str]] = {
     "keep_trying": "with_runner",
     "bring_back": "with_runner",

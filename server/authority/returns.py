@@ -249,7 +249,12 @@ def on_refused(b: Batch, document: str, fact: PlacedFact) -> None:
         "left_at_stall": "left_at_stall",
         "written_off": "written_off",
     }
-    b.set(st.piece, code, place=place[body.then])
+    if piece.place in (
+        "with_runner",
+        "left_at_stall",
+        "written_off",
+    ):  # Not brought back, sold or packed before he was heard (E24).
+        b.set(st.piece, code, place=place[body.then])
     _say_refund(b, document, fact, code, piece, "refused", 0)
     then_zh, then_en = AFTER_REFUSAL[body.then]
     if piece.owner != PLATFORM:

@@ -144,6 +144,25 @@ def test_e23_a_refusal_credits_nothing_and_says_where_the_piece_is(shop: Shop, t
     assert "smell" in told.en
 
 
+@pytest.mark.parametrize("then", ["bring_back", "keep_trying", "left_at_stall"])
+def test_d15_e24_a_refusal_that_arrives_after_the_piece_was_brought_back_moves_nothing(shop: Shop, then: str) -> None:
+    """The runner had no signal at the stall, and his phone speaks after the terminal has taken the piece in."""
+    shop.inspect()
+    shop.bag()
+    document = shop.trip()
+    shop.phone.sync(document)
+    shop.phone.offline = True
+    body = kinds.PieceRefused.model_validate({"reason": "other", "then": then})
+    shop.phone.say(document, body.about(f"piece:{shop.code}", shop.day.piece(shop.code).stall_id))
+    shop.wall.say(shop.day.warehouse(), kinds.PieceBroughtBack().about(f"piece:{shop.code}"))
+    shop.phone.offline = False
+    shop.phone.deliver()
+    assert shop.day.piece(shop.code).place == "in_stock"
+    assert shop.day.state(shop.day.warehouse(), f"piece:{shop.code}")["place"] == "in_stock"
+    shop.day.orders(f"A2|{CODE}|1")
+    assert shop.day.task("T1002-1").piece == shop.code, "it can be sold"
+
+
 def test_d15_brought_back_is_stock_again(shop: Shop) -> None:
     shop.inspect()
     shop.bag()
