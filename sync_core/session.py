@@ -84,6 +84,8 @@ class _Channel:
     """Device: the ends of updates that were applied, to be told together: each telling is a commit on the device."""
     blocked: bool = False
     """Device: the hub refused our work here; nothing more is offered on this connection, a person must look."""
+    refused: set[int] = field(default_factory=set)
+    """Device: others of whom the hub refused something; nothing of theirs is offered to it any more on this connection."""
     whole_ms: int | None = None
     """Device: when the hub's answer to our step 1 ended."""
     unsettled: deque[Mapping[str, Any] | None] = field(default_factory=deque)
@@ -249,9 +251,7 @@ class Session:
                 return self._receive_status(document, channel, applied)
             case wire.Stateless(message=message):
                 if self._side is Side.DEVICE and isinstance(message.get("refused"), dict):
-                    # Sent again it would be refused again; only a hole is filled by sending again.
-                    channel.blocked = channel.blocked or message["refused"].get("code") != "gate.gap"
-                    return [Refused(document=document, detail=message["refused"])]
+                    return self._receive_refused(document, channel, message["refused"])
                 return [Message(document=document, message=message)]
             case wire.Close():
                 del self._channels[document]
@@ -402,7 +402,7 @@ class Session:
             vector = gate.parse_state_vector(vector_bytes)
         except MalformedError as error:
             return [Violation(document=document, code=error.code, detail=str(error), frame=data, fatal=True)]
-        channel.peer = dict(vector)
+        channel.peer = {**vector, **dict.fromkeys(channel.refused, limits.INTEGER_MAX)}
         for writer, seq in channel.proven.items():
             channel.peer[writer] = min(seq, vector.get(writer, 0))
         channel.asked = True
@@ -411,6 +411,20 @@ class Session:
         if self._side is Side.DEVICE:
             return [Acknowledged(document=document, vector=dict(channel.peer), whole=True, claimed=vector)]
         return []
+
+    def _receive_refused(self, document: str, channel: _Channel, detail: Mapping[str, Any]) -> list[Event]:
+        """Sent again it would be refused again; only a hole is filled by sending again. A hub that was restored may not know who wrote
+        what we hold of others: that keeps nobody from delivering his own.
+        """
+        writer = detail.get("device")
+        if detail.get("code") == "gate.gap":
+            pass
+        elif isinstance(writer, int) and channel.proven and writer not in channel.proven:
+            channel.refused.add(writer)
+            channel.peer[writer] = limits.INTEGER_MAX
+        else:
+            channel.blocked = True
+        return [Refused(document=document, detail=detail)]
 
     def _receive_update(
         self, document: str, channel: _Channel, update: bytes, answer: bool, data: bytes

@@ -27,7 +27,7 @@ class Pair:
         self.device = Session(Side.DEVICE, now_ms=0)
         self.hub = Session(Side.HUB, now_ms=0)
         for document in self.documents:
-            self.device.open(document, self.replica.state_vector(document))
+            self.device.open(document, self.replica.state_vector(document), proven=self.replica.proven(document))
 
     def device_frames(self) -> list[bytes]:
         frames = self.device.take_frames()

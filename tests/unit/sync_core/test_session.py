@@ -126,6 +126,21 @@ def test_a_refused_envelope_is_told_and_not_sent_again(pair: Pair) -> None:
     assert [refused.code for refused in pair.log.refused] == ["gate.chain"]
 
 
+@pytest.mark.parametrize("unknown", [650, 750])
+def test_i14_what_a_hub_refuses_of_others_keeps_nobody_from_delivering_his_own(pair: Pair, unknown: int) -> None:
+    """The hub was restored: it does not know a device that was enrolled after its backup, and whose words others hold."""
+    pair.replica.admit(DOCUMENT, [chain(unknown, DOCUMENT, [[put(n)] for n in range(2)])])
+    pair.replica.act(DOCUMENT, [put(1)], person="ann", at_ms=1)
+    pair.connect()
+    pair.settle()
+    assert {(refused.device, refused.code) for refused in pair.log.refused} == {(unknown, "gate.writer")}
+    pair.replica.act(DOCUMENT, [put(2)], person="ann", at_ms=2)
+    pair.device.committed(DOCUMENT, pair.replica.state_vector(DOCUMENT))
+    pair.settle()
+    assert pair.log.read_vector(DOCUMENT) == {0: 1, 700: 2}
+    assert pair.replica.waiting().actions == 0
+
+
 def test_a_fork_keeps_the_first_and_quarantines_the_second(pair: Pair) -> None:
     pair.connect()
     pair.settle()
