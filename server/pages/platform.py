@@ -13,7 +13,7 @@ from server.ledger import AMOUNT_FEN_MAX
 from server.ledger_reading import statement
 from server.pages import reads_orders as reads
 from server.pages import reads_platform
-from server.pages.asking import Admin, Platform
+from server.pages.asking import Admin, Asking, Platform
 from server.pages.form_reading import make, plain, read_count, read_day, read_yuan
 from server.pages.merchant import PAGE_MAX, Ticked, Typed, statement_file
 from server.pages.names import read_names
@@ -21,6 +21,7 @@ from server.pages.problems import NotFoundError
 from server.pages.reads_orders import PAGE_ROWS
 from server.pages.telling import tell_fact
 from server.settings import read_settings
+from sync_core.errors import RefusedError
 from trade.kinds import PRICE_FEN_MAX
 
 router = APIRouter(prefix="/platform")
@@ -212,7 +213,9 @@ async def top_up(asking: Platform, merchant: str, amount: Typed, key: Typed, not
 
 @router.post("/merchants/{merchant}/shops")
 async def add_shop(asking: Platform, merchant: str, shop: Typed, courier: Typed = "") -> Response:
-    """A new shop of a merchant; he sets the rest himself."""
+    """A new shop of a merchant; he sets the rest himself, and this form sent again changes nothing of it."""
+    if await asking.read(_shop_known, asking, shop.strip()):
+        raise RefusedError("shop.taken", "这个店铺已经有了 / this shop is there already")
     command = make(commands.ShopSet, shop=shop.strip(), merchant=merchant, courier=courier.strip())
     return await asking.follow(command, "/platform/merchants")
 
@@ -371,3 +374,8 @@ def notices(asking: Platform, page: int = 1) -> Response:
         found, more = reads.notices(conn, "platform", page=page)
         names = read_names(conn, asking.lang, (one["subject"] for one in found))
     return asking.show("notices.html", base=BASE, notices=found, page=page, more=more, names=names)
+
+
+def _shop_known(asking: Asking, name: str) -> bool:
+    with asking.serving.store.reading() as conn:
+        return any(row["name"] == name for row in reads.shops(conn, None))

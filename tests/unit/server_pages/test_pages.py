@@ -271,3 +271,10 @@ def test_e31_somebody_who_left_is_let_back_on_his_own_row(traded: Traded) -> Non
     (left,) = re.findall(r'people/song/back">.*?name="ended_ms" value="(\d+)"', page)
     admin.done("/platform/people/song/back", ended_ms=left)
     assert "people/song/end" in admin.get("/platform/people").text
+
+
+def test_r9_a_form_that_made_a_shop_sent_again_leaves_its_merchants_settings(traded: Traded) -> None:
+    traded["admin"].done("/platform/merchants/M1/shops", shop="分店")
+    traded["owner"].done("/merchant/settings", shop="分店", hold_messages="1", tolerance="3.21")
+    assert traded["admin"].post("/platform/merchants/M1/shops", shop="分店").status_code == 409
+    assert "3.21" in traded["owner"].get("/merchant/settings").text
