@@ -106,6 +106,7 @@ class Outcome:
 def commit_batch(log: HubLog, batch: Sequence[Submission]) -> list[Outcome]:
     """Append what continues its chains, quarantine what does not; one outcome a submission, in order.
 
+    Of one update the lowest number's envelopes go first: what a lost server had said, which devices answered, is read before their answers.
     Runs inside the caller's transaction; nothing counts before that commits.
     """
     heads: dict[str, dict[int, Head]] = {}
@@ -117,7 +118,7 @@ def commit_batch(log: HubLog, batch: Sequence[Submission]) -> list[Outcome]:
         known = heads[document]
         refusal: Refusal | None = None
         fresh = 0
-        for run in submission.runs:
+        for run in sorted(submission.runs, key=lambda run: run.device):
             head = known.get(run.device) or gate.empty_head(document)
             digests, bad = _judge_run(log, document, run, head)
             if digests:

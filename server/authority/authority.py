@@ -166,12 +166,7 @@ class Authority:
                 take_back(b, row.document, fact)
             else:
                 decide(b, row.document, fact, received_ms=row.received_ms)
-        late, b.memory.late = b.memory.late, []
-        for document, fact in late:
-            b.settle_discrepancy(
-                f"void|{document}|{fact.writer}|{fact.seq}|{fact.index}", "后来得到准许 / admitted after all"
-            )
-            decide(b, document, fact, received_ms=row.received_ms)
+        _decide_late(b, row.received_ms)
 
     def _set_aside(self, row: Row[Any], error: str, now_ms: int) -> None:
         """Keep the facts of an envelope without deciding about them, and tell somebody. What cannot even be kept is told all the same:
@@ -246,12 +241,15 @@ class Authority:
             log.exception("a timer failed")
 
     def _finish(self, b: Batch) -> None:
-        """Let what waited for money go on, then write what was said and fold it."""
-        for _ in range(3):
-            waiting, b.rescreen = b.rescreen, set()
-            for merchant in sorted(waiting):
-                retry_money(b, merchant)
-        b.flush()
+        """Let what waited for money go on, then write what was said and fold it; what that admits is decided, too."""
+        while True:
+            for _ in range(3):
+                waiting, b.rescreen = b.rescreen, set()
+                for merchant in sorted(waiting):
+                    retry_money(b, merchant)
+            b.flush()
+            if not _decide_late(b, b.now_ms):
+                return
 
 
 _NEXT: Final = (
@@ -260,6 +258,17 @@ _NEXT: Final = (
 _WAITING: Final = (
     select(s.command).where(s.command.c.done_ms.is_(None)).order_by(s.command.c.id).limit(COMMANDS_AT_ONCE)
 )
+
+
+def _decide_late(b: Batch, received_ms: int) -> bool:
+    """Decide what was void until the server's word that admitted its author; True when there was any."""
+    late, b.memory.late = b.memory.late, []
+    for document, fact in late:
+        b.settle_discrepancy(
+            f"void|{document}|{fact.writer}|{fact.seq}|{fact.index}", "后来得到准许 / admitted after all"
+        )
+        decide(b, document, fact, received_ms=received_ms)
+    return bool(late)
 
 
 def _understood(document: str, fact: PlacedFact, received_ms: int) -> Work:

@@ -25,11 +25,14 @@ from sync_core.facts import (
     admission_of,
     is_server,
     place,
+    place_one,
     read_admissions,
     subject_type,
     whole_basis,
 )
 from sync_core.fold import Trade, fold_subject, judge
+from sync_core.gate import HEADER_BYTES
+from sync_core.payload import decode_payload
 
 SUBJECTS_AT_ONCE: Final = 200
 NEWER: Final = "schema.newer"
@@ -210,14 +213,16 @@ class Memory:
 
     def _readmit(self, document: str, device: int, admission: Admission) -> None:
         """After a restore an author's work may arrive before the server's own word that admitted him: judge it again."""
-        f = s.fact
+        f, e = s.fact, s.envelope
         where = (f.c.document == document, f.c.writer == device, f.c.role == "")
-        for row in self.conn.execute(select(f).where(*where).order_by(f.c.seq, f.c.place)).all():
-            fact = replace(placed_fact(row), role=admission.role)
+        rows = select(f, e.c.stored).join(e, e.c.n == f.c.n).where(*where).order_by(f.c.seq, f.c.place)
+        for row in self.conn.execute(rows).all():
+            envelope = decode_payload(bytes(row.stored)[HEADER_BYTES:])
+            basis = _read_basis(row.basis)
+            fact = place_one(envelope, row.place, document=document, basis=basis, admission=admission)
             void = judge(self.trade, fact)
-            self.conn.execute(
-                update(f).where(*where, f.c.seq == row.seq, f.c.place == row.place).values(role=fact.role, void=void)
-            )
+            stands = (*where, f.c.seq == row.seq, f.c.place == row.place)
+            self.conn.execute(update(f).where(*stands).values(id=fact.id, role=fact.role, void=void))
             self.touched.update((document, subject) for subject in fact.subjects)
             if void is None:
                 self.late.append((document, fact))

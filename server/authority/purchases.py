@@ -19,6 +19,7 @@ from server import schema_trade as st
 from server.authority.batch import PLATFORM, Batch, body_of, warehouse_document
 from server.authority.closing import settle_order
 from server.authority.dispatch import has_left, recall
+from server.authority.forgotten import is_out, recall_the_other
 from server.authority.giving_way import make_room
 from server.authority.holds import freeze
 from server.authority.shelving import SERVING, settle_arrival
@@ -135,6 +136,9 @@ def _freeze_again(b: Batch, wanted: Row[Any], task: Row[Any], order: Row[Any], c
 
 def decide_purchase(b: Batch, document: str, fact_id: str, code: str, task: Row[Any]) -> None:
     """Judge one purchase and carry the verdict out."""
+    bought = b.row(st.piece, code)
+    assert bought is not None
+    task = is_out(b, task, document, bought.device)
     wanted = b.row(st.wanted, task.wanted)
     order = b.row(st.shop_order, task.order_id)
     assert wanted is not None
@@ -159,9 +163,11 @@ def decide_purchase(b: Batch, document: str, fact_id: str, code: str, task: Row[
     if not said:
         b.say_to([document, warehouse, *_route_of(b, document, task)], fact)
     _carry_out(b, decision, verdict, code, task, wanted, order, fact_id)
-    piece = b.row(st.piece, code) if isinstance(decision, OverCap) else None
-    if piece is not None and (
-        not covered or (task.recalled is None and order.drop_ship and piece.price_fen <= task.cap_fen)
+    if isinstance(decision, Keeps | OverCap):
+        recall_the_other(b, task, document)
+    within_cap = bool(order.drop_ship) and bought.price_fen <= task.cap_fen
+    if (isinstance(decision, OverCap) and (not covered or (task.recalled is None and within_cap))) or (
+        isinstance(decision, ClosedUnseen) and verdict.excess_fen and within_cap
     ):
         b.discrepancy("wallet_short", f"piece:{code}", PLATFORM, facts=[fact_id], excess_fen=verdict.excess_fen)
 
@@ -421,10 +427,12 @@ def _carry_out(
 
 
 def arrived(b: Batch, code: str) -> None:
-    """Continue with a piece that was scanned in before its purchase was known (E12)."""
+    """Continue with a piece that was scanned in, and may have left, before its purchase was known (E12)."""
     piece = b.row(st.piece, code)
     if piece is not None and piece.scanned_ms is not None:
         settle_arrival(b, piece)
+        if piece.place == "shipped" and piece.order_id is not None:
+            settle_order(b, piece.order_id)
 
 
 def _ask_excess(b: Batch, verdict: kinds.PurchaseVerdict, code: str, order: Row[Any]) -> None:

@@ -9,6 +9,7 @@ Design: restored servers, section 4.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Final
 
 from sqlalchemy import select, update
@@ -16,17 +17,27 @@ from sqlalchemy import select, update
 from server import commands as c
 from server import schema as s
 from server import schema_trade as st
+from server.authority import waybills
 from server.authority.adoption import on_adopted
 from server.authority.batch import PLATFORM, Batch, body_of
 from server.authority.closing import CLOSED_AFTER, close_order
 from server.authority.deciding import decide_now
 from server.authority.dispatch import has_left
 from server.authority.documents import say_scope
+from server.authority.forgotten import is_in_warehouse, is_out, numbers_of, recall_the_other
 from server.authority.purchases import RECOVERED, RECOVERED_UNDONE
 from server.authority.succession import join_newest
 from server.rows import insert_once
 from sync_core.errors import RefusedError
-from sync_core.facts import DOCUMENT_CLOSED, DOCUMENT_OPENED, PlacedFact
+from sync_core.facts import (
+    DOCUMENT_CLOSED,
+    DOCUMENT_OPENED,
+    DOCUMENT_WRITER,
+    Admission,
+    Fact,
+    PlacedFact,
+    read_admissions,
+)  # fmt: skip
 from sync_core.lines import document_of, line_of
 from trade import kinds
 from trade.carry import document_kind
@@ -46,6 +57,9 @@ def take_back(b: Batch, document: str, fact: PlacedFact) -> None:
         return
     if fact.kind == DOCUMENT_OPENED:
         _document_is_open(b, document, fact)
+        return
+    if fact.kind == DOCUMENT_WRITER:
+        _admit_later_numbers(b, document, read_admissions([fact]))
         return
     if fact.kind == DOCUMENT_CLOSED:
         _document_has_ended(b, document, fact)
@@ -80,6 +94,17 @@ def _terminal_did(b: Batch, document: str, copy: PlacedFact) -> None:
 
 def _document_is_open(b: Batch, document: str, fact: PlacedFact) -> None:
     _know_document(b, document, next(iter(fact.body.get("writers", {})), ""), fact)
+    _admit_later_numbers(b, document, read_admissions([fact]))
+
+
+def _admit_later_numbers(b: Batch, document: str, admitted: Mapping[int, Admission]) -> None:
+    """Whom the lost server had let speak here may have taken another number since: it speaks on in the same role, and continues the old."""
+    for number, admission in admitted.items():
+        before = {number, *admission.continues}
+        for device in numbers_of(b, number)[1:]:
+            body = {"device": device, "role": admission.role, "continues": sorted(before)}
+            b.say_here(document, Fact(kind=DOCUMENT_WRITER, subjects=("document",), body=body))
+            before.add(device)
 
 
 def _document_has_ended(b: Batch, document: str, fact: PlacedFact) -> None:
@@ -102,7 +127,7 @@ def _know_document(b: Batch, document: str, owner: str, fact: PlacedFact) -> Non
 def _device_had(b: Batch, fact: PlacedFact, body: kinds.DeviceScope) -> None:
     """Let a device deliver all it wrote for the lost server: also in documents opened, and in those taken away, after the backup."""
     number = first_id(fact.subjects, "device") or ""
-    device = b.row(s.device, int(number)) if number.isdigit() else None
+    device = b.row(s.device, numbers_of(b, int(number))[-1]) if number.isdigit() else None
     if device is None:
         return
     d = s.document.c
@@ -141,10 +166,13 @@ def _task_is_out(b: Batch, document: str, fact: PlacedFact, body: kinds.TaskAssi
         return
     kind = document_kind(document)
     if kind == "route":
+        device = None if body.assigned_to is None else numbers_of(b, body.assigned_to)[-1]
         if task.status == "ready":
-            b.set(st.task, task.id, status="out", document=document, device=body.assigned_to, day=body.day)
+            b.set(st.task, task.id, status="out", document=document, device=device, day=body.day)
             w = st.wanted.c
             b.conn.execute(update(st.wanted).where(w.id == task.wanted, w.status == "ready").values(status="out"))
+        else:
+            recall_the_other(b, is_out(b, task, document, device, body.day), document)
         # Its phone may have spoken first, and bought: the order was out all the same.
         has_left(b, b.row(st.shop_order, task.order_id))
     elif kind == "warehouse" and not task.warehouse:
@@ -157,6 +185,9 @@ def _task_is_out(b: Batch, document: str, fact: PlacedFact, body: kinds.TaskAssi
                 .where(st.cell.c.terminal == body.terminal, st.cell.c.cell == body.cell)
                 .values(order_id=task.order_id)
             )
+        order = b.row(st.shop_order, task.order_id)
+        assert order is not None
+        is_in_warehouse(b, task, order)
 
 
 def _number_is_used(b: Batch, fact: PlacedFact, body: kinds.WaybillObtained) -> None:
@@ -177,6 +208,9 @@ def _number_is_used(b: Batch, fact: PlacedFact, body: kinds.WaybillObtained) -> 
         three_part_code=body.three_part_code,
         held=None,
     )
+    closed = b.row(st.shop_order, order)
+    if closed is not None and closed.status == "closed":
+        waybills.void(b, closed.id, "closed")
 
 
 def _order_is_closed(b: Batch, fact: PlacedFact, body: kinds.OrderClosed) -> None:

@@ -30,25 +30,31 @@ def settle_arrival(b: Batch, piece: Row[Any]) -> None:
         order = b.row(st.shop_order, piece.order_id)
         if wanted is None or order is None or wanted.keeper != piece.code:
             return
-        if wanted.status == "bought":
-            b.set(st.wanted, wanted.id, status="in")
+        status = wanted.status
+        if status == "bought":
+            status = "shipped" if _left_with(b, piece, order) else "in"
+            b.set(st.wanted, wanted.id, status=status)
+        about = b.about(order=order, task=piece.task or "", piece=piece.code)
         b.ledger.release(
-            wanted.id, key=f"difference:{piece.code}", parts=(PRINCIPAL,),
-            about=b.about(order=order, task=piece.task or "", piece=piece.code),
-                zh="低于报价的差额退回",
-                en="Difference below the quote released",
+            wanted.id, key=f"difference:{piece.code}", parts=(PRINCIPAL,), about=about,
+            zh="低于报价的差额退回", en="Difference below the quote released",
         )  # fmt: skip
         if (
-            wanted.status == "shipped"
-        ):  # Frozen again for a piece that had left, after a bounce had given it back (D7, E12).
+            status == "shipped"
+        ):  # It left before its phone spoke (E12), or what a bounce gave back was frozen again (D7).
             b.ledger.capture_fees(
-                wanted.id, key=f"fees:{wanted.id}", about=b.about(order=order, task=piece.task or "", piece=piece.code),
-                zh=f"订单 {order.order_no} 已发货：佣金",
-                en=f"Order {order.order_no} shipped: commission",
+                wanted.id, key=f"fees:{wanted.id}", about=about,
+                zh=f"订单 {order.order_no} 已发货：佣金", en=f"Order {order.order_no} shipped: commission",
             )  # fmt: skip
         waybills.obtain(b, order.id)
     elif piece.outcome in HOMELESS and piece.place in ("inbound", "in_cell"):
         to_stock(b, piece.code)
+
+
+def _left_with(b: Batch, piece: Row[Any], order: Row[Any]) -> bool:
+    """True when a piece was shipped in its order's parcel before anybody here knew what it was bought for."""
+    parcel = None if piece.place != "shipped" or piece.parcel is None else b.row(st.parcel, piece.parcel)
+    return parcel is not None and parcel.order_id == order.id
 
 
 def to_stock(b: Batch, code: str) -> None:

@@ -11,7 +11,7 @@ from server import schema as s
 from server.authority import Authority
 from server.installation import TOKEN, open_server
 from server.recount import recount_server
-from sync_core.gate import Run
+from sync_core.gate import Run, encode_update, group_runs, parse_update
 from sync_core.hub import Submission, commit_batch
 from tests.unit.server.day import START_MS, Day, Device
 from trade.projections import MARKET_DAY
@@ -49,6 +49,19 @@ def deliver_all(day: Day, rows: list[Any]) -> None:
             (told,) = commit_batch(day.store, [one])
         assert told.applied, told
         day.work()
+
+
+def deliver_whole(day: Day, rows: list[Any], document: str) -> None:
+    """One device gives a restored hub all of a document in one update, in which the highest number stands first."""
+    have = day.store.read_vector(document)
+    lacking = [row for row in rows if row.document == document and have.get(row.device, 0) < row.seq]
+    runs = group_runs(sorted((row.device, row.seq, bytes(row.stored)) for row in lacking))
+    sent = parse_update(encode_update(runs))
+    assert [run.device for run in sent] == sorted((run.device for run in runs), reverse=True)
+    with day.store.transaction():
+        (told,) = commit_batch(day.store, [Submission(document=document, runs=sent, sent_by=0, received_ms=day.now_ms)])
+    assert told.applied, told
+    day.work()
 
 
 def faults(day: Day) -> list[str]:

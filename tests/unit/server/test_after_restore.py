@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from server import commands as c
-from tests.unit.server.day import open_day
-from tests.unit.server.restoring import back_up, deliver_all, faults, lose, two_phones_for_one_piece
+from server import schema_trade as st
+from sync_core.facts import Fact
+from sync_core.identity import Ed25519Signer
+from tests.unit.server.day import Day, Device, open_day
+from tests.unit.server.restoring import back_up, deliver_all, deliver_whole, faults, lose, two_phones_for_one_piece
 from tests.unit.server.test_restart import CODE
 from tests.unit.server.test_returns import ship
 from trade import kinds
@@ -199,4 +203,170 @@ def test_i14_what_the_lost_server_judged_is_told_here_when_it_arrives(tmp_path: 
     deliver_all(restored, rows)
     assert restored.piece(code).outcome == "closed_unseen"
     assert "closed_unseen" in restored.discrepancies()
+    assert faults(restored) == []
+
+
+def _close_what_is_out(
+    tmp_path: Path, *, money_fen: int = 1_000_00, tap_first: bool = False
+) -> tuple[Day, Day, Device, list[Any], str]:
+    """The lost server sent T1001-1 out after its backup; the restored one closes the order before it hears of that."""
+    day = open_day(tmp_path / "a", money_fen=money_fen)
+    day.enrol("warehouse", "wu")
+    phone = day.enrol("picker", "ann")
+    day.orders(f"A1|{CODE}|1")
+    back_up(day, tmp_path)
+    day.do(c.RoutesAssign())
+    route = phone.route("T1001-1")
+    phone.sync(route)
+    phone.offline = True
+    if tap_first:
+        phone.buy("T1001-1", 6000)
+    rows, restored = lose(day, tmp_path)
+    restored.do(c.OrderClose(order="O1001"))
+    phone.day = restored
+    return day, restored, phone, rows, route
+
+
+def test_d9_what_was_closed_before_the_lost_servers_word_that_it_was_out_came_is_recalled(tmp_path: Path) -> None:
+    _, restored, phone, rows, route = _close_what_is_out(tmp_path)
+    start = sum(restored.money())
+    deliver_all(restored, rows)
+    assert [fact.kind for fact in restored.said(route, "task.recalled")] == ["task.recalled"]
+    assert restored.money()[1] > 0, "the phone may have bought: its money is frozen until it has answered"
+    phone.offline = False
+    phone.say(route, kinds.RecallSeen().about("task:T1001-1"))
+    assert restored.money() == (start, 0)
+    assert restored.wanted("T1001-1").status == "closed"
+    assert faults(restored) == []
+
+
+@pytest.mark.parametrize("words_first", [True, False])
+def test_d9_e1_bought_before_the_phone_could_hear_of_a_restored_servers_close(
+    tmp_path: Path, words_first: bool
+) -> None:
+    _, restored, phone, rows, route = _close_what_is_out(tmp_path, tap_first=True)
+    start = sum(restored.money())
+    if words_first:
+        deliver_all(restored, rows)
+    phone.deliver()
+    deliver_all(restored, rows)
+    (piece,) = restored.all(st.piece)
+    assert (piece.outcome, piece.owner, piece.charged_fen) == ("closed_unseen", "m1", 6000)
+    assert start - sum(restored.money()) == 6000 + 100, "the price, and the commission of the walk"
+    assert restored.money()[1] == 0
+    assert len(restored.said(route, "task.recalled")) == 1
+    assert restored.wanted("T1001-1").status == "closed"
+    assert faults(restored) == []
+
+
+@pytest.mark.parametrize("words_first", [True, False])
+def test_d9_i5_what_the_wallet_does_not_cover_any_more_the_platform_bears(tmp_path: Path, words_first: bool) -> None:
+    _, restored, phone, rows, _ = _close_what_is_out(tmp_path, tap_first=True, money_fen=9000)
+    before = restored.money()
+    restored.orders(f"A2|{CODE}|1")
+    assert restored.money()[0] < 6000
+    if words_first:
+        deliver_all(restored, rows)
+    phone.deliver()
+    deliver_all(restored, rows)
+    (piece,) = restored.all(st.piece)
+    assert (piece.outcome, piece.charged_fen, piece.excess_fen) == ("closed_unseen", 0, 6000)
+    assert sum(restored.money()) == sum(before)
+    assert "wallet_short" in restored.discrepancies()
+    assert faults(restored) == []
+
+
+@pytest.mark.parametrize("tap_first", [True, False])
+def test_d10_what_the_lost_server_had_sent_out_and_this_one_gave_to_another_is_recalled(
+    tmp_path: Path, tap_first: bool
+) -> None:
+    day = open_day(tmp_path / "a")
+    day.enrol("warehouse", "wu")
+    first, second = day.enrol("picker", "ann"), day.enrol("picker", "bob")
+    day.orders(f"A1|{CODE}|1")
+    back_up(day, tmp_path)
+    day.do(c.RoutesAssign(devices=[first.number]))
+    lost_route = first.route("T1001-1")
+    first.sync(lost_route)
+    first.offline = True
+    if tap_first:
+        first.buy("T1001-1", 6000)
+    rows, restored = lose(day, tmp_path)
+    restored.do(c.RoutesAssign(devices=[second.number]))
+    first.day = second.day = restored
+    deliver_all(restored, rows)
+    first.deliver()
+    if not tap_first:
+        assert [fact.kind for fact in restored.said(lost_route, "task.recalled")] == ["task.recalled"]
+        first.offline = False
+        first.say(lost_route, kinds.RecallSeen().about("task:T1001-1"))
+        assert restored.task("T1001-1").status == "out", "the other phone has it"
+        second.buy("T1001-1", 6000)
+    else:
+        assert [fact.kind for fact in restored.said(second.route("T1001-1"), "task.recalled")] == ["task.recalled"]
+    (piece,) = restored.all(st.piece)
+    assert piece.outcome == "keeps"
+    assert faults(restored) == []
+
+
+def test_what_a_restored_server_closed_unheard_is_closed_on_the_wall_too(tmp_path: Path) -> None:
+    _, restored, _, rows, _ = _close_what_is_out(tmp_path)
+    deliver_all(restored, rows)
+    wall = restored.warehouse()
+    assert [fact.kind for fact in restored.said(wall, "order.closed")] == ["order.closed"]
+    assert restored.parcel("P1001").status == "voided"
+    assert restored.state(wall, "order:O1001")["closed"]
+    assert restored.state(wall, "task:T1001-1")["recall"]
+    assert not restored.all(st.cell, st.cell.c.order_id == "O1001")
+    assert faults(restored) == []
+
+
+def test_a_parcel_that_left_after_the_backup_has_left_whoever_tells_it_first(tmp_path: Path) -> None:
+    day = open_day(tmp_path / "a")
+    wall, phone = day.enrol("warehouse", "wu"), day.enrol("picker", "ann")
+    day.orders(f"A1|{CODE}|1")
+    back_up(day, tmp_path)
+    day.do(c.RoutesAssign())
+    route = phone.route("T1001-1")
+    code = phone.buy("T1001-1", 6000)
+    wall.say(day.warehouse(), kinds.ScannedIn().about(f"piece:{code}"))
+    ship(day, wall, "O1001", code)
+    money = day.money()
+    rows, restored = lose(day, tmp_path)
+    deliver_whole(restored, rows, day.warehouse())
+    deliver_whole(restored, rows, route)
+    assert restored.order("O1001").status == "shipped"
+    assert restored.parcel("P1001").shipped_ms is not None
+    assert restored.money() == money
+    assert restored.discrepancies() == []
+    assert faults(restored) == []
+
+
+@pytest.mark.parametrize("words_first", [True, False])
+def test_what_is_said_under_a_number_taken_since_the_restore_counts_in_a_route_the_backup_does_not_know(
+    tmp_path: Path, words_first: bool
+) -> None:
+    day = open_day(tmp_path / "a")
+    day.enrol("warehouse", "wu")
+    phone = day.enrol("picker", "ann")
+    day.orders(f"A1|{CODE}|1")
+    back_up(day, tmp_path)
+    day.do(c.RoutesAssign())
+    route = phone.route("T1001-1")
+    rows, restored = lose(day, tmp_path)
+    key = Ed25519Signer(b"fresh key".ljust(32, b"\0"))
+    told = restored.do(c.DeviceRenumber(device=phone.number, public_key=key.public_key.hex()))
+    later = Device(day=restored, number=told["number"], signer=key, person="ann", offline=True)
+    body = kinds.PieceBought(price_fen=6000, means=kinds.Means.CASH).model_dump(mode="json", exclude_none=True)
+    about = ("task:T1001-1", f"piece:{phone.mint()}", "stall:国大/3F/315")
+    again = f"{phone.number}.1.0"
+    later.say(route, Fact(kind=kinds.PieceBought.KIND, subjects=about, body=body, origin=again))
+    if words_first:
+        deliver_all(restored, rows)
+    later.deliver()
+    deliver_all(restored, rows)
+    (piece,) = restored.all(st.piece)
+    assert (piece.outcome, piece.charged_fen, piece.bought_fact) == ("keeps", 6000, again)
+    assert restored.task("T1001-1").device == later.number
+    assert restored.discrepancies() == []
     assert faults(restored) == []
