@@ -304,6 +304,12 @@ class ServerNode:
             pass
         return commands.outcome(self.store, number) or {}
 
+    @property
+    def has_commands(self) -> bool:
+        """True while a command waits for the authority: a backup of now would do it again under other numbers."""
+        with self.store.reading() as conn:
+            return conn.exec_driver_sql("SELECT 1 FROM command WHERE done_ms IS NULL LIMIT 1").first() is not None
+
     def nudge(self) -> None:
         """There is a new command."""
         self.dirty = True

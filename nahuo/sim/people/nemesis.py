@@ -14,6 +14,7 @@ from server import commands as c
 CLOCKS = ("forth", "back", "1970", "summer", "frozen")
 
 DESK_TURNS = 4
+COPY_AGE_MS_MAX = 4 * HOUR_MS
 
 
 class Nemesis:
@@ -48,7 +49,7 @@ class Nemesis:
         if world.chance(faults.cloned_phone):
             self._clone_phone()
         if world.chance(faults.restored_server):
-            self._restore_server()
+            self._expect_copy()
         if world.chance(faults.revoked):
             self._revoke()
         if world.chance(faults.new_key):
@@ -107,29 +108,43 @@ class Nemesis:
         for _ in range(6):
             self._world.later_turn(self._world.random.randrange(MINUTE_MS, 3 * HOUR_MS), "clone turn", other.turn)
 
-    def _restore_server(self) -> None:
-        """Back the server up; later put that back. Orders imported and money booked in between are entered again, so none are here."""
-        if "server" in self._once:
+    def _expect_copy(self) -> None:
+        """The server is backed up at night: what came in before goes out to phones in the morning, and of that the copy knows nothing."""
+        if "server copy" in self._once:
             return
+        self._once.add("server copy")
+        self._scene.office.import_orders(self._world.random.randrange(2, 6))
+        self._copy_server()
+
+    def _copy_server(self) -> None:
+        """Back the server up, to put that back later. Orders imported and money booked in between are entered again, so none are here."""
+        world, scene = self._world, self._scene
+        scene.office.may_import = False
+        if scene.server.down or scene.server.has_commands:
+            world.later_turn(MINUTE_MS, "server copy", self._copy_server)
+            return
+        self._numbers = {device.name: len(device.numbers) for device in scene.devices}
+        scene.server.keep_copy()
+        world.later_turn(world.random.randrange(HOUR_MS), "routes after backup", scene.office.assign)
+        world.later_turn(world.random.randrange(COPY_AGE_MS_MAX), "server's disk dies", self._restore_server)
+
+    def _restore_server(self) -> None:
+        """Put the server's backup back on a new machine, unless the storm is over by now."""
         scene = self._scene
-        if "server copy" not in self._once:
-            if not scene.server.down:
-                self._once.add("server copy")
-                self._numbers = {device.name: len(device.numbers) for device in scene.devices}
-                scene.server.keep_copy()
-                scene.office.may_import = False
+        if not self._world.faults.restored_server:
             return
         if any(len(device.numbers) > self._numbers.get(device.name, 0) for device in scene.devices):
             # A device that got its number after the backup enrols again by hand; that is another story.
             return
-        if scene.server.restore():
-            self._once.add("server")
-            scene.office.may_import = True
-            # Until devices find the new machine, the desks are at work on what the copy remembers.
-            random = self._world.random
-            scene.server.cut_off(random.randrange(10 * MINUTE_MS, 2 * HOUR_MS))
-            for _ in range(DESK_TURNS):
-                self._world.later_turn(random.randrange(MINUTE_MS, HOUR_MS), "office after restore", scene.office.turn)
+        if not scene.server.restore():
+            self._world.later_turn(MINUTE_MS, "server's disk dies", self._restore_server)
+            return
+        scene.office.may_import = True
+        # Until devices find the new machine, the desks are at work on what the copy remembers.
+        random = self._world.random
+        scene.server.cut_off(random.randrange(10 * MINUTE_MS, 2 * HOUR_MS))
+        for _ in range(DESK_TURNS):
+            self._world.later_turn(random.randrange(MINUTE_MS, HOUR_MS), "office after restore", scene.office.turn)
 
     # --- the platform's own hand ------------------------------------------------------------------------------------------
 
