@@ -342,6 +342,9 @@ class Session:
             return
         ends = {run.device: run.last_seq for run in runs}
         channel.peer.update(ends)
+        if not runs and self._side is Side.DEVICE:
+            # The log has no more of it: the document left meanwhile, or this device has another number.
+            channel.local = {writer: min(seq, channel.peer.get(writer, 0)) for writer, seq in channel.local.items()}
         rest = any(seq > channel.peer.get(writer, 0) for writer, seq in channel.local.items())
         answer = channel.asked and not rest
         if not runs and not answer:

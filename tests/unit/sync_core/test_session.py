@@ -141,6 +141,21 @@ def test_i14_what_a_hub_refuses_of_others_keeps_nobody_from_delivering_his_own(p
     assert pair.replica.waiting().actions == 0
 
 
+def test_what_left_while_a_restored_hub_still_lacked_it_is_not_wanted_for_ever(pair: Pair) -> None:
+    """The link asks again until nothing is wanted: what the log has no more must not keep it, and the whole client, busy."""
+    pair.replica.admit(DOCUMENT, [chain(701, DOCUMENT, [[put(1)]])])
+    pair.connect()
+    while not pair.device.wanted():
+        for frame in pair.device.take_frames():
+            pair.to_hub(frame)
+        for frame in pair.hub.take_frames():
+            pair.to_device(frame)
+    assert pair.replica.forget(DOCUMENT)
+    for document, have in pair.device.wanted():
+        pair.device.offer(document, pair.replica.missing(document, have))
+    assert pair.device.wanted() == []
+
+
 def test_a_fork_keeps_the_first_and_quarantines_the_second(pair: Pair) -> None:
     pair.connect()
     pair.settle()
