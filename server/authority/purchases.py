@@ -17,7 +17,7 @@ from sqlalchemy import Row, bindparam, select, update
 from server import schema as s
 from server import schema_trade as st
 from server.authority.batch import PLATFORM, Batch, body_of, warehouse_document
-from server.authority.closing import settle_order
+from server.authority.closing import settle_order, settle_recalls
 from server.authority.dispatch import has_left, recall
 from server.authority.forgotten import is_out, recall_the_other
 from server.authority.giving_way import make_room
@@ -413,7 +413,7 @@ def _carry_out(
                 b.discrepancy("over_cap", f"piece:{code}", PLATFORM, facts=[fact_id], excess_fen=verdict.excess_fen)
         case ClosedSeen():
             b.set(st.task, task.id, status="ended")
-            give_back(b, wanted, order, f"seen:{code}", about)
+            settle_recalls(b, wanted.id, fact_id)  # Not while another attempt's phone may have bought (D9).
             b.discrepancy("bought_though_seen", f"piece:{code}", PLATFORM, facts=[fact_id])
         case Second():
             if task.status not in ("bought", "ended"):

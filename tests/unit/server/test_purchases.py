@@ -123,6 +123,30 @@ def test_d9_a_written_off_device_frees_the_money_and_a_later_purchase_is_the_pla
     assert day.money() == (100_000, 0)
 
 
+@pytest.mark.parametrize("seen_first", [True, False])
+def test_d9_d11_who_bought_although_he_saw_takes_no_money_from_a_purchase_the_recall_could_not_reach(
+    day: Day, phone: Device, *, seen_first: bool
+) -> None:
+    task = one_order(day)
+    phone.sync(phone.route(task))
+    phone.offline = True
+    unseen = phone.buy(task, 6000)
+    other = day.enrol("picker", "bob")
+    again = day.do(c.TaskReassign(task=task, device=other.number))["task"]
+    day.do(c.OrderClose(order="O1001"))
+    phone.offline = False
+    if not seen_first:
+        phone.deliver()
+    seen = other.buy(again, 6000, seen_recall=True)
+    if seen_first:
+        assert day.money() == (100_000 - PIECE_FEN, PIECE_FEN), "the first phone may have bought (D9)"
+        phone.deliver()
+    assert (day.piece(unseen).outcome, day.piece(unseen).owner) == ("closed_unseen", "m1")
+    assert (day.piece(seen).outcome, day.piece(seen).owner) == ("closed_seen", "platform")
+    assert day.money() == (100_000 - 6000 - 100, 0)
+    assert faults(day) == []
+
+
 def test_d11_bought_although_seen_is_the_platforms(day: Day, phone: Device) -> None:
     task = one_order(day)
     day.do(c.OrderClose(order="O1001"))
