@@ -52,6 +52,11 @@ RECOVERED_UNDONE: Final = "verdict.recovered_undone"
 """The rule under which is noted that the lost server had seen it taken back: its verdict before that takes no want from another."""
 
 
+def by_piece(code: str) -> str:
+    """Where a lost server's verdict is noted that came without its purchase's document."""
+    return f"piece:{code}"
+
+
 def on_bought(b: Batch, document: str, fact: PlacedFact) -> None:
     """A garment was bought: it exists, whatever is decided about it."""
     body = body_of(fact)
@@ -150,11 +155,12 @@ def decide_purchase(b: Batch, document: str, fact_id: str, code: str, task: Row[
     if isinstance(decision, ClosedUnseen | Keeps | OverCap) and _written_off(b, wanted, order):
         decision = Second(keeper=wanted.keeper)
     verdict = verdict_body(decision, fact_id)
-    lost = b.verdict_of(document, fact_id, RECOVERED)
-    said = lost is not None
+    here = b.verdict_of(document, fact_id, RECOVERED)
+    lost = here or b.verdict_of(by_piece(code), fact_id, RECOVERED)
+    said = False
     if lost is not None:
         verdict, covered = _recovered(b, document, lost, code, wanted, task, order, fact_id)
-        said = verdict.outcome == lost["outcome"] and verdict.charged_fen == lost["charged_fen"]
+        said = here is not None and verdict.outcome == lost["outcome"] and verdict.charged_fen == lost["charged_fen"]
         decision = _as_judged(verdict, code)
     if not b.once(document, fact_id, kinds.PurchaseVerdict.KIND, verdict.model_dump(mode="json")):
         return
@@ -246,7 +252,8 @@ def _recovered(
     keeper = None
     if verdict.outcome in ("keeps", "over_cap"):
         keeper = wanted.keeper
-        undone = b.verdict_of(document, fact_id, RECOVERED_UNDONE) is not None and keeper not in (None, code)
+        places = (document, by_piece(code))
+        undone = any(b.verdict_of(place, fact_id, RECOVERED_UNDONE) for place in places) and keeper not in (None, code)
         is_second = undone or not make_room(b, wanted, order, code)
     else:
         # Another piece was paid for since the restore, and then closed: one want is paid for once.
@@ -316,7 +323,7 @@ def _build_want(
         named = [replace(fact, id=f"{fact.id}.{number}") for fact in {fact.id: fact for fact in facts}.values()]
         known |= known_pairs([fact for fact in named if fact.kind in _RANKED])
         for plain, fact in zip({fact.id: fact for fact in facts}.values(), named, strict=True):
-            if fact.kind in _PURCHASES:
+            if fact.kind in PURCHASES:
                 code = first_id(fact.subjects, "piece") or ""
                 piece = b.row(st.piece, code)
                 if piece is None or piece.bought_fact != plain.id:
@@ -356,7 +363,7 @@ def _lonely_want(b: Batch, piece: Row[Any], wanted: Row[Any], task: Row[Any], or
     )
 
 
-_PURCHASES = frozenset({kinds.PieceBought.KIND, kinds.PieceAdopted.KIND})
+PURCHASES = frozenset({kinds.PieceBought.KIND, kinds.PieceAdopted.KIND})
 _RANKED = frozenset({kinds.PieceBought.KIND, kinds.TaskRecalled.KIND})
 """What an adoption's author knew says nothing about the lost phone: it ranks by device and id alone."""
 

@@ -25,7 +25,7 @@ from server.authority.deciding import decide_now
 from server.authority.dispatch import has_left
 from server.authority.documents import say_scope
 from server.authority.forgotten import is_in_warehouse, is_out, numbers_of, recall_the_other
-from server.authority.purchases import RECOVERED, RECOVERED_UNDONE
+from server.authority.purchases import PURCHASES, RECOVERED, RECOVERED_UNDONE, by_piece
 from server.authority.succession import join_newest
 from server.rows import insert_once
 from sync_core.errors import RefusedError
@@ -139,7 +139,11 @@ def _device_had(b: Batch, fact: PlacedFact, body: kinds.DeviceScope) -> None:
 
 
 def _purchase_was_judged(b: Batch, document: str, fact: PlacedFact, verdict: kinds.PurchaseVerdict) -> None:
-    code = first_id(fact.subjects, "piece")
+    code = first_id(fact.subjects, "piece") or ""
+    if (
+        document_kind(document) == "warehouse"
+    ):  # It stands there beside the purchase's own document, which may not have heard it.
+        document = _bought_in(b, code, verdict.fact) or by_piece(code)
     own = b.verdict_of(document, verdict.fact, kinds.PurchaseVerdict.KIND)
     told = own if own is None else b.verdict_of(document, verdict.fact, CLOSED_AFTER) or own
     if verdict.outcome == "undone":
@@ -151,6 +155,15 @@ def _purchase_was_judged(b: Batch, document: str, fact: PlacedFact, verdict: kin
         b.once(document, verdict.fact, RECOVERED, verdict.model_dump(mode="json"))
     elif verdict.outcome not in (own["outcome"], told["outcome"]):
         b.discrepancy("verdict_recovered", f"piece:{code}", PLATFORM, facts=[verdict.fact, fact.id])
+
+
+def _bought_in(b: Batch, code: str, purchase: str) -> str | None:
+    """The document in which a purchase was said, once it has arrived."""
+    said = b.memory.facts_of(f"piece:{code}", own_only=True)
+    return next(
+        (name for name, facts in said.items() if any(fact.id == purchase and fact.kind in PURCHASES for fact in facts)),
+        None,
+    )
 
 
 def _task_is_out(b: Batch, document: str, fact: PlacedFact, body: kinds.TaskAssigned) -> None:

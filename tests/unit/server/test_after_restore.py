@@ -369,4 +369,37 @@ def test_what_is_said_under_a_number_taken_since_the_restore_counts_in_a_route_t
     assert (piece.outcome, piece.charged_fen, piece.bought_fact) == ("keeps", 6000, again)
     assert restored.task("T1001-1").device == later.number
     assert restored.discrepancies() == []
+
+
+@pytest.mark.parametrize("words", ["first", "between", "last"])
+def test_d10_the_lost_servers_word_counts_also_when_only_the_warehouse_had_heard_it(tmp_path: Path, words: str) -> None:
+    day = open_day(tmp_path / "a")
+    _, first, second, other = two_phones_for_one_piece(day, CODE)
+    first.offline = False
+    start = sum(day.money())
+    back_up(day, tmp_path)
+    kept = first.buy("T1001-1", 6000)
+    second.offline = True
+    late = second.buy(other, 6100)
+    rows, restored = lose(day, tmp_path)
+    told = [row for row in rows if row.document.startswith("warehouse/")]
+    own = [row for row in rows if row.device == first.number]
+    assert own, "its phone was out of reach before the verdict came"
+    if words == "first":
+        deliver_all(restored, told)
+    second.day, second.offline = restored, False
+    second.deliver()
+    if words == "between":
+        deliver_all(restored, told)
+    deliver_all(restored, own)
+    deliver_all(restored, told)
+    if words == "last":
+        assert (restored.piece(kept).outcome, restored.piece(late).outcome) == ("second", "keeps")
+        assert "verdict_recovered" in restored.discrepancies(), (
+            "a person is told that the lost server had judged otherwise"
+        )
+    else:
+        assert (restored.piece(kept).outcome, restored.piece(late).outcome) == ("keeps", "second")
+        assert start - sum(restored.money()) == 6000
+        assert restored.said(own[0].document, "verdict.purchase"), "its phone hears it"
     assert faults(restored) == []
