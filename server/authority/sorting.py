@@ -220,7 +220,7 @@ def _ship_piece(b: Batch, code: str, order: Row[Any], parcel: Row[Any], fact: Pl
     if piece is None:
         return
     b.set(st.piece, code, place="shipped", parcel=parcel.id, scanned_ms=piece.scanned_ms or b.now_ms, trip=None)
-    _disappoint(b, piece, order)
+    disappoint(b, piece, goes_to=order.id)
     wanted = None if piece.wanted is None else b.row(st.wanted, piece.wanted)
     if wanted is None or wanted.order_id != order.id or wanted.status == "shipped":
         return
@@ -250,10 +250,12 @@ def _ship_piece(b: Batch, code: str, order: Row[Any], parcel: Row[Any], fact: Pl
     b.set(st.piece, code, reserved=None)
 
 
-def _disappoint(b: Batch, piece: Row[Any], order: Row[Any]) -> None:
-    """A terminal that had not heard shipped the piece in its old parcel, while it was promised to another order: that one is told."""
+def disappoint(b: Batch, piece: Row[Any], *, goes_to: str | None = None) -> None:
+    """A terminal that had not heard shipped the piece in its old parcel, or bagged it, while it was promised to another order: that one is
+    told, and served from a stall.
+    """
     promised = None if piece.reserved is None else b.row(st.wanted, piece.reserved)
-    if promised is None or promised.order_id == order.id:
+    if promised is None or promised.order_id == goes_to:
         return
     b.set(st.piece, piece.code, reserved=None)
     task = b.row(st.task, promised.task)

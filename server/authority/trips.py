@@ -15,7 +15,7 @@ from server import schema_trade as st
 from server.authority.batch import PLATFORM, Batch, warehouse_of
 from server.authority.documents import add_to_scope, organisation_of
 from server.authority.returns import garment_of
-from server.authority.sorting import settle_stock_conflict
+from server.authority.sorting import disappoint, settle_stock_conflict
 from sync_core.errors import RefusedError
 from sync_core.facts import PlacedFact
 from trade import kinds
@@ -44,12 +44,14 @@ def on_bagged(b: Batch, document: str, fact: PlacedFact) -> None:
         )
         return
     trip = b.row(st.trip, trip_id)
-    mine = trip is None or _may_carry(b, b.row(s.device, trip.device), warehouse_of(document))
-    # A bag of this name is another organisation's: the piece goes with the next trip of its own.
+    mine = trip is None or (
+        not b.is_closed(trip.document) and _may_carry(b, b.row(s.device, trip.device), warehouse_of(document))
+    )
+    # The trip of a bag of this name has ended, or is another organisation's: the piece goes with the next trip of its own.
     b.set(st.piece, code, place="with_runner", trip=trip_id if mine else None, warehouse=warehouse_of(document))
     if piece.reserved is not None:
-        settle_stock_conflict(b, document, code)
-    if trip is not None and mine and trip.closed_ms is None:
+        disappoint(b, piece)
+    if trip is not None and mine:
         _into_trip(b, code, trip)
 
 

@@ -520,3 +520,33 @@ def test_r34_a_piece_that_left_in_its_old_parcel_while_it_was_promised_leaves_no
     assert day.wanted("T1002-1").status == "shipped"
     checks, _ = recount_server(day.server, MARKET_DAY)
     assert [fault for check in checks for fault in check.faults] == []
+
+
+def test_r34_r58_a_promised_piece_that_went_into_the_bag_leaves_nobody_waiting(shop: Shop) -> None:
+    """The terminal that bagged it had not heard of the order, and no terminal had drawn it yet."""
+    day = shop.day
+    shop.inspect()
+    shop.wall.sync(day.warehouse())
+    shop.wall.offline = True
+    day.orders(f"A2|{CODE}|1")
+    assert day.piece(shop.code).reserved == "T1002-1"
+    shop.bag()
+    shop.wall.offline = False
+    shop.wall.deliver()
+    assert (day.piece(shop.code).place, day.piece(shop.code).reserved) == ("with_runner", None)
+    assert (day.wanted("T1002-1").task, day.task("T1002-1.2").source) == ("T1002-1.2", "stall")
+    assert faults(day) == []
+
+
+def test_r58_a_bag_whose_trip_ended_goes_with_the_next(shop: Shop) -> None:
+    day = shop.day
+    shop.inspect()
+    first = shop.trip()
+    day.do(c.DayClose())
+    assert day.one(s.document, s.document.c.name == first).closed_ms is not None
+    shop.bag()
+    second = shop.trip(None)
+    assert second != first
+    assert day.said(second, "trip.assigned")
+    shop.refund(second, 6000)
+    assert faults(day) == []
