@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import select, update
+from sqlalchemy import Row, select, update
 
 from server import commands as c
 from server import schema as s
@@ -127,9 +127,13 @@ def _know_document(b: Batch, document: str, owner: str, fact: PlacedFact) -> Non
 def _device_had(b: Batch, fact: PlacedFact, body: kinds.DeviceScope) -> None:
     """Let a device deliver all it wrote for the lost server: also in documents opened, and in those taken away, after the backup."""
     number = first_id(fact.subjects, "device") or ""
-    device = b.row(s.device, numbers_of(b, int(number))[-1]) if number.isdigit() else None
-    if device is None:
-        return
+    for one in numbers_of(b, int(number)) if number.isdigit() else ():
+        device = b.row(s.device, one)
+        if device is not None:  # Of a copied device both numbers are at work.
+            _may_deliver(b, device, body)
+
+
+def _may_deliver(b: Batch, device: Row[Any], body: kinds.DeviceScope) -> None:
     d = s.document.c
     ended = set(b.conn.execute(select(d.name).where(d.name.in_(body.documents), d.closed_ms.is_not(None))).scalars())
     known = json.loads(device.documents)

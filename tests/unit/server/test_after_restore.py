@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from server import commands as c
+from server import schema as s
 from server import schema_trade as st
 from sync_core.facts import Fact
 from sync_core.identity import Ed25519Signer
@@ -368,6 +370,8 @@ def test_what_is_said_under_a_number_taken_since_the_restore_counts_in_a_route_t
     (piece,) = restored.all(st.piece)
     assert (piece.outcome, piece.charged_fen, piece.bought_fact) == ("keeps", 6000, again)
     assert restored.task("T1001-1").device == later.number
+    for device in restored.all(s.device, s.device.c.name == "ann"):
+        assert route in json.loads(device.documents), "of a copy, the original delivers there as well"
     assert restored.discrepancies() == []
 
 
