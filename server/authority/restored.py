@@ -27,6 +27,7 @@ from server.authority.documents import say_scope
 from server.authority.forgotten import is_in_warehouse, is_out, numbers_of, recall_the_other
 from server.authority.purchases import PURCHASES, RECOVERED, RECOVERED_UNDONE, by_piece
 from server.authority.succession import join_newest
+from server.authority.trips import is_given_out
 from server.rows import insert_once
 from sync_core.errors import RefusedError
 from sync_core.facts import (
@@ -75,6 +76,8 @@ def take_back(b: Batch, document: str, fact: PlacedFact) -> None:
             _task_is_out(b, document, fact, assigned)
         case kinds.DeviceScope() as scope:
             _device_had(b, fact, scope)
+        case kinds.TripAssigned():
+            is_given_out(b, document, fact)
         case kinds.WaybillObtained() as waybill:
             _number_is_used(b, fact, waybill)
         case kinds.OrderClosed() as closed:

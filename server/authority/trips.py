@@ -5,21 +5,25 @@ Rules R58, R59, R77, D14, D15, D20, E21, E24.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Row, func, select
+from sqlalchemy import Row, select
 
 from server import commands as c
 from server import schema as s
 from server import schema_trade as st
 from server.authority.batch import PLATFORM, Batch, warehouse_of
 from server.authority.documents import add_to_scope, organisation_of
+from server.authority.forgotten import numbers_of
 from server.authority.returns import garment_of
 from server.authority.sorting import disappoint, settle_stock_conflict
 from sync_core.errors import RefusedError
 from sync_core.facts import PlacedFact
 from trade import kinds
 from trade.ids import first_id
+
+AFTER_THE_BAG: Final = ("with_runner", "back_at_stall", "left_at_stall", "written_off")
+"""Where a piece is that went into a bag and was not brought back."""
 
 
 def on_bagged(b: Batch, document: str, fact: PlacedFact) -> None:
@@ -30,6 +34,8 @@ def on_bagged(b: Batch, document: str, fact: PlacedFact) -> None:
     if piece is None:
         b.discrepancy("bagged_unknown", f"piece:{code}", PLATFORM, facts=[fact.id])
         return
+    if piece.place in AFTER_THE_BAG and piece.trip == trip_id:
+        return  # A lost server had heard it, and the runner came before the terminal (E24).
     if piece.place in ("inbound", "in_cell", "packed") and piece.wanted is not None:
         settle_stock_conflict(b, document, code)
         return
@@ -65,18 +71,10 @@ def open_trip(b: Batch, command: c.TripOpen) -> dict[str, Any]:
     if device is None or device.revoked_ms is not None or device.role not in ("runner", "picker"):
         raise RefusedError("device.unknown", "没有这台可用的设备 / there is no such living device")
     day = b.today
-    count = b.conn.execute(select(func.count()).select_from(st.trip).where(st.trip.c.day == day)).scalar_one()
-    document = f"route/{day}-trip-{count + 1}"
-    trip_id = command.trip or f"{day}-trip-{count + 1}"
+    document = _free_name(b, f"route/{day}-trip-{device.number}")
+    trip_id = command.trip or document.removeprefix("route/")
     if b.row(st.trip, trip_id) is not None:
         raise RefusedError("trip.open_already", "这个批次已经交出 / this trip was given out already")
-    d = s.device.c
-    warehouse = b.conn.execute(
-        select(d.warehouse)
-        .where(d.role == "warehouse", d.organisation == device.organisation)
-        .order_by(d.number)
-        .limit(1)
-    ).scalar()
     p = st.piece.c
     opened = select(st.trip.c.id)
     waiting = b.conn.execute(
@@ -95,7 +93,7 @@ def open_trip(b: Batch, command: c.TripOpen) -> dict[str, Any]:
         id=trip_id,
         document=document,
         device=command.device,
-        warehouse=warehouse or "main",
+        warehouse=_warehouse_of_runner(b, device),
         day=day,
         opened_ms=b.now_ms,
     )
@@ -108,6 +106,57 @@ def open_trip(b: Batch, command: c.TripOpen) -> dict[str, Any]:
         elif row.trip == trip_id:  # Another organisation's bag of the same name waits for a trip of its own people.
             b.set(st.piece, row.code, trip=None)
     return {"trip": trip_id, "document": document, "pieces": len(bagged)}
+
+
+def is_given_out(b: Batch, document: str, fact: PlacedFact) -> None:
+    """The server that was lost gave this piece to a runner after its backup: he is out with it, and the trip lasts here too (D15).
+
+    Its terminal's word that it was bagged may be heard before, and has put it in the bag then, or later.
+    """
+    code, trip_id = first_id(fact.subjects, "piece") or "", first_id(fact.subjects, "trip") or ""
+    known, piece = b.row(s.document, document), b.row(st.piece, code)
+    device = None if known is None else b.row(s.device, numbers_of(b, int(known.owner))[-1])
+    if device is None:
+        return
+    trip = next(iter(b.rows(st.trip, document=document)), None)
+    if trip is None:
+        name = document.removeprefix("route/")
+        trip_id = trip_id if b.row(st.trip, trip_id) is None else name
+        warehouse, day = _warehouse_of_runner(b, device), name.partition("-trip-")[0]
+        b.add(
+            st.trip,
+            id=trip_id,
+            document=document,
+            device=device.number,
+            warehouse=warehouse,
+            day=day,
+            opened_ms=fact.at_ms,
+        )
+    else:
+        trip_id = trip.id
+    if piece is None:
+        return
+    said = [one for facts in b.memory.facts_of(f"piece:{code}", own_only=True).values() for one in facts]
+    bagged = any(one.kind == kinds.PieceBagged.KIND and set(fact.subjects) <= set(one.subjects) for one in said)
+    if not bagged and piece.place in ("shipped", "return_in", "in_stock"):
+        disappoint(b, piece)
+        b.set(st.piece, code, place="with_runner", trip=trip_id)
+    elif piece.place in AFTER_THE_BAG and b.row(st.trip, piece.trip) is None:
+        b.set(st.piece, code, trip=trip_id)
+
+
+def _free_name(b: Batch, name: str) -> str:
+    """A trip's document: the runner's number in its name keeps it from the one that a lost server gave to another."""
+    count, free = 1, name
+    while b.row(s.document, free) is not None:
+        count += 1
+        free = f"{name}-{count}"
+    return free
+
+
+def _warehouse_of_runner(b: Batch, device: Row[Any]) -> str:
+    terminals = b.rows(s.device, role="warehouse", organisation=device.organisation, order="number")
+    return next((str(terminal.warehouse) for terminal in terminals), "") or "main"
 
 
 def _may_carry(b: Batch, device: Row[Any] | None, warehouse: str) -> bool:
