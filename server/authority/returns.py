@@ -16,12 +16,15 @@ from server import commands as c
 from server import schema as s
 from server import schema_trade as st
 from server.authority.batch import PLATFORM, Batch, body_of, warehouse_document, warehouse_of
+from server.authority.line_reading import own_facts_of_line
 from server.authority.shelving import to_stock
+from server.authority.sorting import disappoint
 from server.authority.words import AFTER_REFUSAL
 from server.ledger import About
 from server.rows import to_json
 from sync_core.errors import RefusedError
 from sync_core.facts import PlacedFact
+from sync_core.fold import order_facts
 from trade import kinds
 from trade.ids import first_id
 from trade.pricing import owners_share
@@ -132,7 +135,12 @@ def on_inspected(b: Batch, document: str, fact: PlacedFact) -> None:
         )
         b.discrepancy("foreign_piece", f"piece:{code}", PLATFORM, facts=[fact.id])
         return
-    if piece.place not in ("shipped", "return_in", "pending"):
+    if piece.place in ("pending", "in_stock") and piece.return_no == first_id(fact.subjects, "return"):
+        # Two terminals that knew nothing of each other looked at it: the word that stands on every terminal stands here.
+        if body.passed == (piece.place == "in_stock") or _last_inspection(b, document, fact) != fact.id:
+            return
+        disappoint(b, piece)
+    elif piece.place not in ("shipped", "return_in", "pending"):
         return
     # Whose buyer sent it back; `piece.merchant` is whom it was bought for, who was paid when it was resold.
     order = b.row(st.shop_order, piece.order_id)
@@ -345,6 +353,14 @@ def _open_refund(b: Batch, code: str) -> Row[Any] | None:
     return b.conn.execute(
         select(st.decision).where(d.kind == "refund", d.subject == f"piece:{code}", d.resolved_ms.is_(None))
     ).first()
+
+
+def _last_inspection(b: Batch, document: str, fact: PlacedFact) -> str:
+    """The inspection of a garment in one return that stands: the last in folded order."""
+    facts = own_facts_of_line(b.memory, f"piece:{first_id(fact.subjects, 'piece')}", document)
+    about = set(fact.subjects)
+    same = [one for one in facts if one.kind == fact.kind and about <= set(one.subjects)]
+    return order_facts(b.memory.trade, same)[-1].id
 
 
 def _described(body: kinds.PieceInspected) -> dict[str, Any]:

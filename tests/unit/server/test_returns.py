@@ -550,3 +550,31 @@ def test_r58_a_bag_whose_trip_ended_goes_with_the_next(shop: Shop) -> None:
     assert day.said(second, "trip.assigned")
     shop.refund(second, 6000)
     assert faults(day) == []
+
+
+@pytest.mark.parametrize("fit_first", [True, False])
+@pytest.mark.parametrize("fit_by", ["wu", "li"])
+def test_r56_inspected_at_two_terminals_the_server_says_what_the_terminals_say(
+    shop: Shop, fit_by: str, *, fit_first: bool
+) -> None:
+    """Neither knew of the other: what folds last stands, whoever is heard first, and an order it was promised to waits for nothing."""
+    day = shop.day
+    other = day.enrol("warehouse", "li")
+    fit, unfit = (shop.wall, other) if fit_by == "wu" else (other, shop.wall)
+    day.do(c.ReturnExpected(order="O1001", courier_no="R1"))
+    shop.wall.say(day.warehouse(), kinds.ReturnReceived(courier_no="R1", matched=True).about("return:R1"))
+    for device, passed in ((fit, True), (unfit, False)):
+        device.sync(day.warehouse())
+        device.offline = True
+        device.say(day.warehouse(), kinds.PieceInspected(passed=passed).about(f"piece:{shop.code}", "return:R1"))
+    day.orders(f"A2|{CODE}|1")
+    for device in (fit, unfit) if fit_first else (unfit, fit):
+        device.offline = False
+        device.deliver()
+    place = day.piece(shop.code).place
+    assert place == day.state(day.warehouse(), f"piece:{shop.code}")["place"]
+    assert place == ("pending" if fit_by == "wu" else "in_stock")
+    assert (day.piece(shop.code).reserved is None) == (place == "pending")
+    newest = day.task(day.wanted("T1002-1").task)
+    assert newest.source == ("stall" if place == "pending" else "stock")
+    assert faults(day) == []
