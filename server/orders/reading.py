@@ -87,7 +87,9 @@ def _read_pair(lists: Sequence[Table], details: Sequence[Table]) -> OrderFiles:
             order_no = _order_no(table, row, number_column, fatal)
             if order_no is None:
                 continue
-            places.setdefault(order_no, (table, row))
+            # Exports of overlapping periods, chosen together: an order is whole in the first file that names it.
+            if places.setdefault(order_no, (table, row))[0] is not table:
+                continue
             if _status(row["订单状态"]) == "closed":
                 closed_lines.add(order_no)
                 continue
@@ -209,7 +211,7 @@ def _read_plain(tables: Sequence[Table]) -> OrderFiles:
             _need(table, (needed,))
         for row in table.rows:
             order_no = _order_no(table, row, "order_no", fatal)
-            if order_no is not None:
+            if order_no is not None and (order_no not in rows or rows[order_no][0][0] is table):
                 rows.setdefault(order_no, []).append((table, row))
     orders = []
     for order_no, group in rows.items():

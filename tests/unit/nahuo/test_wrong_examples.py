@@ -75,3 +75,19 @@ def test_an_export_saved_as_unicode_is_read() -> None:
     only = files("utf16-ExportOrderList.csv")[0]
     detail = (DETAIL, b"".join((WRONG / DETAIL).read_bytes().splitlines(keepends=True)[:2]))
     assert len(read_order_files([only, detail]).orders) == 1
+
+
+@pytest.mark.parametrize("again", [(DETAIL,), (LIST, DETAIL)], ids=["details", "pair"])
+def test_r4_an_order_in_two_files_is_wanted_once(again: tuple[str, ...]) -> None:
+    """Two exports of overlapping periods, chosen together: an order's lines are those of the first file that names it."""
+    once = read_order_files(files(LIST, DETAIL))
+    twice = read_order_files([*files(LIST, DETAIL), *((f"later-{name}", data) for name, data in files(*again))])
+    assert (twice.orders, twice.problems) == (once.orders, once.problems)
+
+
+def test_r4_a_plain_order_in_two_files_is_wanted_once() -> None:
+    head = "order_no,product_code,quantity,receiver_name,receiver_phone,receiver_address,status"
+    row = "A1,国大_3F-315_P65_8821#,2,王静,13700000001,广东省 广州市 天河区 学府路1号,paid"
+    data = f"{head}\n{row}\n{row}\n".encode()
+    found = read_order_files([("one.csv", data), ("two.csv", data)])
+    assert [sum(line.copies for line in order.lines) for order in found.orders] == [4], "two lines of one file"
