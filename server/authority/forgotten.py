@@ -86,6 +86,4 @@ def is_in_warehouse(b: Batch, task: Row[Any], order: Row[Any]) -> None:
 
 
 def _say_recalled(b: Batch, document: str, task: Row[Any], reason: str) -> None:
-    known = b.row(s.document, document)
-    if known is None or known.closed_ms is None:
-        b.say(document, kinds.TaskRecalled.model_validate({"reason": reason}).about(f"task:{task.id}"))
+    b.say(document, kinds.TaskRecalled.model_validate({"reason": reason}).about(f"task:{task.id}"))
