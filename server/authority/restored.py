@@ -26,6 +26,7 @@ from server.authority.dispatch import has_left
 from server.authority.documents import say_scope
 from server.authority.forgotten import is_in_warehouse, is_out, numbers_of, recall_the_other
 from server.authority.purchases import PURCHASES, RECOVERED, RECOVERED_UNDONE, by_piece
+from server.authority.returns import note_expected
 from server.authority.succession import join_newest
 from server.authority.trips import is_given_out
 from server.rows import insert_once
@@ -42,7 +43,7 @@ from sync_core.facts import (
 from sync_core.lines import document_of, line_of
 from trade import kinds
 from trade.carry import document_kind
-from trade.ids import first_id
+from trade.ids import first_id, ids_of
 from trade.kinds.common import WAREHOUSE
 
 _SILENT: Final = frozenset({"verdict.answer", "verdict.refund", "verdict.stock"})
@@ -78,6 +79,8 @@ def take_back(b: Batch, document: str, fact: PlacedFact) -> None:
             _device_had(b, fact, scope)
         case kinds.TripAssigned():
             is_given_out(b, document, fact)
+        case kinds.ReturnExpected() as announced:
+            _return_is_expected(b, document, fact, announced)
         case kinds.WaybillObtained() as waybill:
             _number_is_used(b, fact, waybill)
         case kinds.OrderClosed() as closed:
@@ -208,6 +211,12 @@ def _task_is_out(b: Batch, document: str, fact: PlacedFact, body: kinds.TaskAssi
         order = b.row(st.shop_order, task.order_id)
         assert order is not None
         is_in_warehouse(b, task, order)
+
+
+def _return_is_expected(b: Batch, document: str, fact: PlacedFact, body: kinds.ReturnExpected) -> None:
+    order, known = b.row(st.shop_order, first_id(fact.subjects, "order")), b.row(st.expected_return, body.courier_no)
+    if order is not None and (known is None or known.order_id is None):
+        note_expected(b, body.courier_no, order, ids_of(fact.subjects, "piece"), document)
 
 
 def _number_is_used(b: Batch, fact: PlacedFact, body: kinds.WaybillObtained) -> None:

@@ -8,6 +8,7 @@ Rules R53-R61, R73-R78, R82-R84, D12, D14, D15, D21, E19-E24.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Row, select
@@ -64,18 +65,27 @@ def expect_return(b: Batch, command: c.ReturnExpected) -> dict[str, Any]:
     )  # fmt: skip
     subjects = [f"return:{command.courier_no}", f"order:{order.id}", *(f"piece:{piece.code}" for piece in pieces)]
     b.say(document, body.about(*subjects))
+    note_expected(b, command.courier_no, order, [piece.code for piece in pieces], document)
+    return {"courier_no": command.courier_no, "pieces": len(pieces)}
+
+
+def note_expected(b: Batch, courier_no: str, order: Row[Any], codes: Sequence[str], document: str) -> None:
+    """A return of an order is expected, or lies here already."""
+    known = b.row(st.expected_return, courier_no)
     row = {
-        "courier_no": command.courier_no, "order_id": order.id, "merchant": order.merchant, "document": document,
-        "pieces": to_json([piece.code for piece in pieces]), "expected_ms": b.now_ms, "matched": 1,
+        "courier_no": courier_no, "order_id": order.id, "merchant": order.merchant, "document": document,
+        "pieces": to_json(list(codes)), "expected_ms": b.now_ms, "matched": 1,
     }  # fmt: skip
     b.put(st.expected_return, ("courier_no",), **row)
-    for piece in pieces:
-        b.set(st.piece, piece.code, return_no=command.courier_no)
-        if known is not None and known.received_ms is not None:
-            b.set(st.piece, piece.code, place="return_in")
+    for code in codes:
+        piece = b.row(st.piece, code)
+        if piece is None:
+            continue
+        b.set(st.piece, code, return_no=courier_no)
+        if known is not None and known.received_ms is not None and piece.place == "shipped":
+            b.set(st.piece, code, place="return_in")
     if known is not None:
-        b.settle_discrepancy(f"return_unmatched|return:{command.courier_no}", "已对上订单 / matched to its order")
-    return {"courier_no": command.courier_no, "pieces": len(pieces)}
+        b.settle_discrepancy(f"return_unmatched|return:{courier_no}", "已对上订单 / matched to its order")
 
 
 def garment_of(b: Batch, piece: Row[Any]) -> kinds.ReturnedPiece:

@@ -8,6 +8,7 @@ import pytest
 
 from server import commands as c
 from server import schema as s
+from server import schema_trade as st
 from tests.unit.server.day import Day, open_day
 from tests.unit.server.restoring import back_up, deliver_all, faults, lose
 from tests.unit.server.test_returns import CODE, Shop, ship
@@ -51,7 +52,8 @@ def test_d15_a_trip_that_the_lost_server_gave_out_lasts_until_its_pieces_went_so
     deliver_all(restored, sorted(rows, key=lambda row: ((row.document == document) != runner_first, row.device, row.n)))
     place = {"nothing": "with_runner", "refunded": "back_at_stall", "left": "left_at_stall"}[told]
     assert (restored.piece(shop.code).place, restored.piece(shop.code).trip) == (place, "bag1")
-    assert "bagged_not_in_stock" not in restored.discrepancies()
+    assert not {"bagged_not_in_stock", "return_unmatched"} & set(restored.discrepancies())
+    assert restored.one(st.expected_return).order_id == "O1001"
     if told == "nothing":
         restored.do(c.DayClose())
         runner = restored.one(s.device, s.device.c.number == shop.phone.number)
