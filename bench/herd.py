@@ -88,7 +88,7 @@ def enrol_many(data: Path, devices: int) -> list[int]:
                 ended_ms=None,
             )
             for place in range(devices):
-                digest = commands.enrol_code_digest(f"herd-{place}")
+                _, digest = commands.new_enrol_code()
                 keep_code(
                     b, commands.DeviceCode(code_digest=digest, role="picker", name=f"phone {place}", people=[PICKER])
                 )
