@@ -18,6 +18,7 @@ from server import schema_trade as st
 from server.authority import purchases
 from server.authority.batch import PLATFORM, Batch, body_of, warehouse_document
 from server.authority.corrections import correct_price
+from server.authority.shelving import verdict_on
 from server.ledger import About
 from sync_core.errors import RefusedError
 from sync_core.facts import PlacedFact, is_server
@@ -119,10 +120,7 @@ def _join(b: Batch, document: str, fact: PlacedFact, piece: Row[Any]) -> None:
         st.piece, piece.code, device=fact.device, person=fact.person, means=body.means.value, bought_ms=fact.at_ms,
         bought_fact=fact.id,
     )  # fmt: skip
-    verdict = kinds.PurchaseVerdict(
-        fact=fact.id, outcome=piece.outcome, owner=piece.owner, charged_fen=piece.charged_fen, excess_fen=piece.excess_fen,
-        keeper=piece.code if piece.outcome in ("keeps", "over_cap") else None,
-    )  # fmt: skip
+    verdict = verdict_on(piece, fact.id)
     order = b.row(st.shop_order, piece.order_id)
     if b.once(document, fact.id, kinds.PurchaseVerdict.KIND, verdict.model_dump(mode="json")):
         warehouse = warehouse_document(order.warehouse) if order is not None and order.warehouse else None

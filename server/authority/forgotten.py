@@ -17,7 +17,7 @@ from server.authority.batch import Batch, warehouse_document
 from server.authority.dispatch import device_gone
 from server.authority.documents import free_cell
 from server.authority.holds import freeze
-from server.authority.shelving import HOMELESS
+from server.authority.shelving import HOMELESS, verdict_on
 from server.ledger import PRINCIPAL
 from sync_core.errors import RefusedError
 from trade import kinds
@@ -73,10 +73,7 @@ def is_in_warehouse(b: Batch, task: Row[Any], order: Row[Any]) -> None:
     document = warehouse_document(order.warehouse)
     for piece in b.rows(st.piece, task=task.id):
         if piece.bought_fact is not None and piece.outcome in HOMELESS:
-            verdict = kinds.PurchaseVerdict(
-                fact=piece.bought_fact, outcome=piece.outcome, owner=piece.owner, charged_fen=piece.charged_fen,
-                excess_fen=piece.excess_fen,
-            )  # fmt: skip
+            verdict = verdict_on(piece, piece.bought_fact)
             b.say(document, verdict.about(f"task:{task.id}", f"piece:{piece.code}"))
     if task.recalled is not None:
         _say_recalled(b, document, task, task.recalled)

@@ -150,9 +150,8 @@ def _may_deliver(b: Batch, device: Row[Any], body: kinds.DeviceScope) -> None:
 
 def _purchase_was_judged(b: Batch, document: str, fact: PlacedFact, verdict: kinds.PurchaseVerdict) -> None:
     code = first_id(fact.subjects, "piece") or ""
-    if (
-        document_kind(document) == "warehouse"
-    ):  # It stands there beside the purchase's own document, which may not have heard it.
+    if document_kind(document) == "warehouse":
+        # It stands there beside the purchase's own document, which may not have heard it.
         document = _bought_in(b, code, verdict.fact) or by_piece(code)
     own = b.verdict_of(document, verdict.fact, kinds.PurchaseVerdict.KIND)
     told = own if own is None else b.verdict_of(document, verdict.fact, CLOSED_AFTER) or own

@@ -15,6 +15,7 @@ from server.authority.batch import Batch
 from server.authority.dispatch import put_in_warehouse
 from server.authority.documents import warehouse_for
 from server.ledger import PRINCIPAL
+from trade import kinds
 from trade.conflicts import WaitingLine, find_home
 from trade.ids import want_of
 from trade.screening import Sku
@@ -49,6 +50,14 @@ def settle_arrival(b: Batch, piece: Row[Any]) -> None:
         waybills.obtain(b, order.id)
     elif piece.outcome in HOMELESS and piece.place in ("inbound", "in_cell"):
         to_stock(b, piece.code)
+
+
+def verdict_on(piece: Row[Any], purchase: str) -> kinds.PurchaseVerdict:
+    """Return the verdict on a purchase as its piece's row has it."""
+    return kinds.PurchaseVerdict(
+        fact=purchase, outcome=piece.outcome, owner=piece.owner, charged_fen=piece.charged_fen, excess_fen=piece.excess_fen,
+        keeper=piece.code if piece.outcome in SERVING else None,
+    )  # fmt: skip
 
 
 def _left_with(b: Batch, piece: Row[Any], order: Row[Any]) -> bool:
