@@ -78,6 +78,10 @@ class NoLink:
         """Nothing was ever heard."""
         return None
 
+    def hub_has(self, document: str) -> bool:  # noqa: ARG002
+        """No server was seen to have anything."""
+        return False
+
     def notify(self) -> None:
         """Nobody is woken."""
 

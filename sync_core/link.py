@@ -92,6 +92,8 @@ class Link:
         self._switched = asyncio.Event()
         self._socket: ClientConnection | None = None
         self._talk: Session | None = None
+        self._last: Session | None = None
+        """This connection's, or the one before it."""
         self._denied: set[str] = set()
         self._claimed: dict[str, Mapping[int, int]] = {}
         """{document: what the hub counts there}, as it said last on this connection."""
@@ -126,6 +128,10 @@ class Link:
     def heard(self, document: str) -> tuple[int, int] | None:
         """Return from when to when this connection's hub had told all that it has of a document, by the monotonic clock; None before."""
         return None if self._talk is None else self._talk.heard(document)
+
+    def hub_has(self, document: str) -> bool:
+        """True when the hub was seen, on this connection or the last, to have all of a document that is here, or takes no more of it."""
+        return self._last is not None and self._last.hub_has(document)
 
     def notify(self) -> None:
         """Something new is in the replica, or it is worth trying now."""
@@ -197,7 +203,7 @@ class Link:
             if not self._enabled:
                 socket.transport.abort()
                 return
-            talk = self._talk = Session(Side.DEVICE, now_ms=_monotonic_ms())
+            talk = self._talk = self._last = Session(Side.DEVICE, now_ms=_monotonic_ms())
             self._denied.clear()
             self._claimed.clear()
             # Not a TaskGroup: one that breaks at the moment of its own cancellation tells only of the break, and never ends (P2).

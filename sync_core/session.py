@@ -91,6 +91,10 @@ class _Channel:
     unsettled: deque[Mapping[str, Any] | None] = field(default_factory=deque)
     """Updates not answered yet, in their order: None is with the shell, which settles it; else why this one is refused."""
 
+    def lacks(self) -> bool:
+        """True when the peer has not been given all that is committed here."""
+        return any(seq > self.peer.get(writer, 0) for writer, seq in self.local.items())
+
 
 class Session:
     """One connection. `now_ms` is a monotonic clock's whole milliseconds."""
@@ -105,6 +109,8 @@ class Session:
         """Hub: frames that came before the document was granted, bounded."""
         self._denied: set[str] = set()
         """Hub: documents it did not let the peer have; what a peer sends before it has heard so is passed over. Bounded."""
+        self._left: set[str] = set()
+        """Device: documents not open any more of which the hub had all that was here, or which it does not let us have."""
         self._asks = Allowance(burst=limits.ASKS_BURST, per_second=limits.ASKS_PER_SECOND, now_ms=now_ms)
         self.updates_sent = 0
 
@@ -147,6 +153,19 @@ class Session:
         channel = self._channels.get(document)
         return None if channel is None or channel.whole_ms is None else (channel.whole_ms, self._heard_ms)
 
+    def hub_has(self, document: str) -> bool:
+        """Device: True when the hub was seen on this connection to have all of a document that is here, or takes no more of it.
+
+        Others' words and the hub's own count as well: a hub restored from a backup gets those back from whoever still has them.
+        """
+        channel = self._channels.get(document)
+        if channel is None:
+            return document in self._left
+        if channel.scope == READ_ONLY or channel.blocked:
+            return True
+        whole = channel.in_sync and not channel.asked and not channel.in_flight
+        return whole and not channel.lacks()
+
     def known_documents(self) -> list[str]:
         """Return the documents asked for on this connection, granted or not."""
         return list(self._channels)
@@ -160,12 +179,15 @@ class Session:
 
         `proven` {our number: last seq whose very bytes the hub has acknowledged}: what the hub counts beyond it may be a copy's.
         """
+        self._left.discard(document)
         self._channels[document] = _Channel(address=document, local=dict(local), proven=dict(proven or {}))
         self._send(wire.Auth(address=document, token=token))
         self._send(wire.Step1(address=document, vector=gate.encode_state_vector(local)))
 
     def leave(self, document: str) -> None:
         """Device: stop syncing a document."""
+        if self.hub_has(document):
+            self._left.add(document)
         channel = self._channels.pop(document, None)
         if channel is not None:
             self._send(wire.Close(address=channel.address, reason=""))
@@ -242,6 +264,7 @@ class Session:
                 return [Opened(document=document, scope=scope)]
             case wire.Denied(reason=reason) if self._side is Side.DEVICE:
                 del self._channels[document]
+                self._left.add(document)
                 return [AccessDenied(document=document, reason=reason)]
             case wire.Step1(vector=vector):
                 return self._receive_step1(document, channel, vector, data)
@@ -331,7 +354,7 @@ class Session:
                 channel.blocked or channel.scope == READ_ONLY or len(channel.in_flight) >= limits.UPDATES_IN_FLIGHT_MAX
             ):
                 continue
-            if channel.asked or any(seq > channel.peer.get(writer, 0) for writer, seq in channel.local.items()):
+            if channel.asked or channel.lacks():
                 ready.append((document, dict(channel.peer)))
         return ready
 
@@ -345,8 +368,7 @@ class Session:
         if not runs and self._side is Side.DEVICE:
             # The log has no more of it: the document left meanwhile, or this device has another number.
             channel.local = {writer: min(seq, channel.peer.get(writer, 0)) for writer, seq in channel.local.items()}
-        rest = any(seq > channel.peer.get(writer, 0) for writer, seq in channel.local.items())
-        answer = channel.asked and not rest
+        answer = channel.asked and not channel.lacks()
         if not runs and not answer:
             return
         update = encoded if encoded is not None else gate.encode_update(runs)
@@ -470,6 +492,8 @@ class Session:
         if not channel.in_flight:
             return []
         ends = channel.in_flight.popleft()
+        # What was not taken is told anew by the step 1 behind this: until then nobody knows what the hub has.
+        channel.in_sync = channel.in_sync and applied
         if applied and ends:
             for writer in channel.proven.keys() & ends.keys():
                 channel.proven[writer] = max(channel.proven[writer], ends[writer])

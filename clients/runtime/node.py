@@ -201,8 +201,8 @@ class Node:
     def wanted_documents(self) -> list[str]:
         """Return the names of all documents the device syncs now: its own first, those its scope names, those it still owes work of.
 
-        A document that ended or was taken away leaves the scope; what was written there offline is delivered all the same. The device's
-        own document names its successor itself.
+        A document that ended or was taken away leaves the scope; what was written there offline is delivered all the same, and what a
+        hub that was restored from a backup lacks of others. The device's own document names its successor itself.
         """
         scope = self.scope()
         own = self._own_documents()[-1:]
@@ -213,7 +213,10 @@ class Node:
         for name in list(own):
             successor = (self.replica.state("document", name) or {}).get("successor")
             own += [successor] if isinstance(successor, str) else []
-        named: list[str] = [*own, *(scope.get("documents") or []), *self.replica.owing(), *self._not_seen_ending()]
+        lacking = [name for name in self.replica.documents() if not self.link.hub_has(name)]
+        named: list[str] = [
+            *own, *(scope.get("documents") or []), *self.replica.owing(), *self._not_seen_ending(), *lacking
+        ]  # fmt: skip
         wanted: dict[str, None] = dict.fromkeys(named)
         return [name for name in wanted if not self.replica.is_gone(name)]
 
@@ -227,7 +230,7 @@ class Node:
         ]  # fmt: skip
 
     def tidy(self) -> list[str]:
-        """Forget the documents that ended, or were taken away, and in which nothing of ours is owed; returns their names.
+        """Forget the documents that ended, or were taken away, and of which the hub has all that is here; returns their names.
 
         Of a line the old one stays while this device works in it; and nothing is forgotten before the server said what to sync.
         """

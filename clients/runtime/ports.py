@@ -66,6 +66,10 @@ class Link(Protocol):
         """
         ...
 
+    def hub_has(self, document: str) -> bool:
+        """Return True when the server was seen on this connection or the last, to have all of a document that is here, or takes no more."""
+        ...
+
     def notify(self) -> None:
         """Say that the replica holds something new to send."""
         ...

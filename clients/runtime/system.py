@@ -180,6 +180,10 @@ class HubLink:
         """Return the span of this connection in which the server had told all of a document."""
         return self._link.heard(document)
 
+    def hub_has(self, document: str) -> bool:
+        """Return True when the server was seen to have all of a document that is here, or to take no more of it."""
+        return self._link.hub_has(document)
+
     def notify(self) -> None:
         """Wake the link."""
         if self._replica.number is not None:

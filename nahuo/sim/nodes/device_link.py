@@ -113,7 +113,7 @@ class DeviceLink:
         self._life = self.server.lives
         served.append(self.server.connect(self._device.node.number, connection))
         self._wire = connection
-        self._talk = self._device.link.talk = Session(Side.DEVICE, now_ms=self.world.now_ms)
+        self._talk = self._device.link.talk = self._device.link.last = Session(Side.DEVICE, now_ms=self.world.now_ms)
         self._device.link.works = connection.down.works
         self._denied.clear()
         self._claimed.clear()

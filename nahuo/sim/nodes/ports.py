@@ -81,6 +81,8 @@ class SimLink:
         """True while what the hub sends arrives."""
         self.talk: Session | None = None
         """While the device believes that it is connected; of a line that fell silent it hears a minute later."""
+        self.last: Session | None = None
+        """This connection's, or the one before it."""
 
     def state(self) -> LinkState:
         """Return what the state bar shows."""
@@ -90,6 +92,10 @@ class SimLink:
         """Return the span of this connection in which the hub had told all of a document: until now while the line works, as hubs ping."""
         found = None if self.talk is None else self.talk.heard(document)
         return (found[0], self._world.now_ms) if found is not None and self.works() else found
+
+    def hub_has(self, document: str) -> bool:
+        """Return True when the hub was seen to have all of a document that is here, or to take no more of it."""
+        return self.last is not None and self.last.hub_has(document)
 
     def notify(self) -> None:
         """Say that the replica holds something new to send."""

@@ -76,12 +76,17 @@ class NoLink:
         self.notified = 0
         self.heard_ms: tuple[int, int] | None = None
         """What a test lets the server be heard."""
+        self.lacking: set[str] = set()
+        """Documents of which a test lets the server lack something that is here."""
 
     def state(self) -> LinkState:
         return LinkState(status="offline", since_ms=NOW_MS, last_ack_ms=None)
 
     def heard(self, document: str) -> tuple[int, int] | None:
         return self.heard_ms
+
+    def hub_has(self, document: str) -> bool:
+        return document not in self.lacking
 
     def notify(self) -> None:
         self.notified += 1

@@ -106,6 +106,18 @@ def test_rel_i3_a_terminal_works_on_in_the_old_document_until_the_next_tells_wha
     assert wall.node.tidy() == [WALL]
 
 
+def test_rel_i3_what_a_restored_server_lacks_of_an_ended_document_stays_until_it_has_it(wall: Bench) -> None:
+    """The lost server had said there that a parcel left: whoever forgot that would let the restored one close its order."""
+    end_the_day(wall)
+    acknowledge_all(wall, WALL)
+    wall.link.lacking.add(WALL)
+    assert WALL in wall.node.wanted_documents()
+    assert wall.node.tidy() == []
+    wall.link.lacking.clear()
+    assert WALL not in wall.node.wanted_documents()
+    assert wall.node.tidy() == [WALL]
+
+
 def test_whoever_has_worked_in_the_next_document_stays_there(wall: Bench) -> None:
     end_the_day(wall)
     scans.scan(wall.node, str(mint_piece_code(DEVICE, 2)), mode="door", trip="")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sync_core import limits, session, wire
-from sync_core.gate import Run, encode_update
+from sync_core.gate import Run, encode_state_vector, encode_update
 from sync_core.hub import Submission, commit_batch
 from sync_core.session import READ_ONLY, Received, Session, Side
 from tests.pair import Pair
@@ -154,6 +154,63 @@ def test_what_left_while_a_restored_hub_still_lacked_it_is_not_wanted_for_ever(p
     for document, have in pair.device.wanted():
         pair.device.offer(document, pair.replica.missing(document, have))
     assert pair.device.wanted() == []
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+def test_rel_i3_the_hub_has_a_document_when_it_was_given_others_words_too(pair: Pair, leaves: bool) -> None:
+    """A restored hub lacks what another device and the lost hub had said: whoever holds it gives it back before it may forget it."""
+    pair.replica.admit(DOCUMENT, [chain(0, DOCUMENT, [[opened(700, 701)]]), chain(701, DOCUMENT, [[put(1)]])])
+    pair.connect()
+    steps = 0
+    while not pair.device.wanted():
+        assert not pair.device.hub_has(DOCUMENT)
+        for frame in pair.device.take_frames():
+            pair.to_hub(frame)
+        for frame in pair.hub.take_frames():
+            pair.to_device(frame)
+        steps += 1
+    assert steps
+    given = pair.device_frames()
+    assert not pair.device.hub_has(DOCUMENT)
+    for frame in given:
+        pair.to_hub(frame)
+    pair.settle()
+    assert pair.device.hub_has(DOCUMENT)
+    assert pair.log.read_vector(DOCUMENT) == {0: 1, 701: 1}
+    if leaves:
+        pair.device.leave(DOCUMENT)
+        assert pair.device.hub_has(DOCUMENT)
+    pair.device.open(DOCUMENT, pair.replica.state_vector(DOCUMENT))
+    assert not pair.device.hub_has(DOCUMENT)
+
+
+def test_what_the_hub_did_not_take_it_does_not_have(pair: Pair) -> None:
+    pair.connect()
+    pair.settle()
+    pair.replica.act(DOCUMENT, [put(1)], person="ann", at_ms=1)
+    pair.device.committed(DOCUMENT, pair.replica.state_vector(DOCUMENT))
+    pair.device_frames()
+    pair.device.receive(wire.encode_frame(wire.Status(address=DOCUMENT, applied=False)), now_ms=1)
+    assert not pair.device.hub_has(DOCUMENT)
+    step1 = wire.Step1(address=DOCUMENT, vector=encode_state_vector(pair.log.read_vector(DOCUMENT)))
+    pair.device.receive(wire.encode_frame(step1), now_ms=1)
+    for frame in pair.device_frames():
+        pair.to_hub(frame)
+    pair.settle()
+    assert pair.device.hub_has(DOCUMENT)
+    assert pair.log.read_vector(DOCUMENT)[700] == 1
+
+
+def test_a_document_that_the_hub_denies_or_only_shows_waits_for_nothing(pair: Pair) -> None:
+    pair.scope = READ_ONLY
+    pair.replica.admit(DOCUMENT, [chain(701, DOCUMENT, [[put(1)]])])
+    pair.connect()
+    pair.settle()
+    assert pair.device.hub_has(DOCUMENT)
+    pair.device.open("jar/secret", {701: 1})
+    assert not pair.device.hub_has("jar/secret")
+    pair.device.receive(wire.encode_frame(wire.Denied(address="jar/secret", reason="permission-denied")), now_ms=1)
+    assert pair.device.hub_has("jar/secret")
 
 
 def test_a_fork_keeps_the_first_and_quarantines_the_second(pair: Pair) -> None:
