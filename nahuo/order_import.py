@@ -50,7 +50,10 @@ def import_files(
     finally:
         store.close()
     if result is None:
-        print(f"left for the server as command {number}: it reads the files when it runs (nahuo server --data {data})")
+        print(
+            f"left for the server as command {number}: it reads the files when it runs (nahuo server --data {data});"
+            " the page of imports tells what became of them"
+        )
         return 0
     print("\n".join(show_outcome(result)))
     if shops is not None:

@@ -18,9 +18,10 @@ from server import commands, contact
 from server import schema as s
 from server.auth import PLATFORM, Account, Accounts, WebRole
 from server.installation import Server
-from server.pages import reads_orders, words
+from server.pages import reads_orders
 from server.pages.asking import OUTCOME_WAIT_MS, Shown
 from server.pages.frame import Entry
+from server.pages.outcomes import show_outcome
 from server.schema_trade import decision, discrepancy, piece
 from server.store import Store
 from sync_core.errors import RefusedError
@@ -138,20 +139,6 @@ class Running:
             return "平台"
         with self.store.reading() as conn:
             return reads_orders.merchant_name(conn, account.organisation)
-
-
-def show_outcome(command: int, kind: str, outcome: Mapping[str, Any]) -> Shown:
-    """Return an outcome in words: what was done, or why nothing was."""
-    if outcome.get("ok"):
-        done = words.DONE.get(kind, words.Word("办好了。", "Done."))
-        more = words.done_detail(kind, outcome)
-        return Shown(command=command, state="done", zh=done.zh + more.zh, en=done.en + more.en, result=dict(outcome))
-    message = str(outcome.get("message", ""))
-    zh, slash, en = message.partition(" / ")
-    return Shown(
-        command=command, state="refused", code=str(outcome.get("code", "refused")), result=dict(outcome),
-        zh=str(outcome.get("zh") or zh or "没有执行。"), en=str(outcome.get("en") or (en if slash else zh) or "Nothing was done."),
-    )  # fmt: skip
 
 
 def _merchant_menu(waiting: int) -> list[Entry]:

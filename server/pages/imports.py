@@ -12,8 +12,9 @@ from starlette.responses import Response
 from server import commands
 from server.pages import frame
 from server.pages import reads_orders as reads
-from server.pages.asking import Asking, Merchant, Platform
+from server.pages.asking import Asking, Merchant, Platform, Shown
 from server.pages.form_reading import make
+from server.pages.outcomes import show_outcome
 from server.pages.problems import NotFoundError
 
 router = APIRouter()
@@ -24,7 +25,7 @@ FILES_MAX = 10
 
 @router.get("/merchant/import")
 def import_page(asking: Merchant, command: int = 0) -> Response:
-    """The form, and what became of the last import."""
+    """The form, what became of an import, and the list of those before."""
     return _page(asking, command)
 
 
@@ -69,17 +70,29 @@ async def _import(asking: Asking, shop: str, files: list[UploadFile]) -> Respons
 
 
 def _page(asking: Asking, command: int) -> Response:
-    shown = asking.serving.outcome(command, by=asking.author) if command > 0 else None
-    waiting = shown is not None and shown.state == "waiting"
-    report = (
-        None
-        if shown is None or waiting
-        else report_of(shown.result, refused=shown.state != "done", zh=shown.zh, en=shown.en)
-    )
+    merchant = None if asking.account.of_platform else asking.organisation
+    with asking.serving.store.reading() as conn:
+        earlier = [_summary(row) for row in reads.imports(conn, merchant)]
+        asked = next(iter(reads.imports(conn, merchant, command=command)), None) if command > 0 else None
+    shown: Shown | None = None
+    report: dict[str, Any] | None = None
+    if asked is not None:
+        shown = show_outcome(command, commands.OrdersImport.KIND, asked["outcome"])
+        report = report_of(shown.result, refused=shown.state != "done", zh=shown.zh, en=shown.en)
+    elif command > 0:
+        shown = asking.serving.outcome(command, by=asking.author)
+    waiting = report is None and shown is not None and shown.state == "waiting"
     return asking.show(
-        "merchant/import.html", path=_path(asking), shops=_shops(asking), chosen=(shown.result.get("shop", "") if shown else ""),
-        report=report, outcome=shown if waiting else None, refresh_s=2 if waiting else 0,
+        "merchant/import.html", path=_path(asking), shops=_shops(asking), chosen=("" if asked is None else asked["shop"]),
+        report=report, earlier=earlier, asked=command, outcome=shown if waiting else None, refresh_s=2 if waiting else 0,
     )  # fmt: skip
+
+
+def _summary(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the list says of an import: the counts, whether it was refused, and who gave it."""
+    outcome = row["outcome"]
+    report = report_of(outcome, refused=not outcome.get("ok"))
+    return {**row, **report, "from_machine": row["by"] == "cli"}
 
 
 def report_of(result: Mapping[str, Any], *, refused: bool, zh: str = "", en: str = "") -> dict[str, Any]:

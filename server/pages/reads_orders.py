@@ -12,8 +12,10 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, select
 
+from server.commands import OrdersImport
 from server.ledger import available_of, held_of
 from server.pages.reads_story import story
+from server.schema import command as command_table
 from server.schema import device, entry, posting
 from server.schema_trade import (
     decision,
@@ -33,6 +35,8 @@ from server.schema_trade import (
 
 Row = dict[str, Any]
 PAGE_ROWS = 50
+IMPORTS_SHOWN, IMPORTS_LOOKED_AT = 20, 200
+"""A merchant's own are looked for among so many of all."""
 
 STATUSES = ("held", "money", "ready", "out", "shipped", "closed")
 
@@ -200,6 +204,23 @@ def notices(conn: Connection, owner: str, *, page: int = 1) -> tuple[list[Row], 
 def shops(conn: Connection, merchant: str | None) -> list[Row]:
     """Return the shops of a merchant, or all."""
     return rows(conn, select(shop).where(_owned(shop.c.merchant, merchant)).order_by(shop.c.name))
+
+
+def imports(conn: Connection, merchant: str | None, *, command: int | None = None) -> list[Row]:
+    """Return the last imports that a merchant's shops, or all, were given, newest first, or this one only: `id`, `by`, `shop`, `done_ms`
+    and `outcome`. One that was left for the server from its machine is here as well; one that waits is not.
+    """
+    c = command_table.c
+    query = select(c.id, c.by, c.body, c.done_ms, c.outcome).where(c.kind == OrdersImport.KIND, c.done_ms.is_not(None))
+    if command is not None:
+        query = query.where(c.id == command)
+    names = None if merchant is None else {row["name"] for row in shops(conn, merchant)}
+    found = []
+    for row in rows(conn, query.order_by(c.id.desc()).limit(IMPORTS_LOOKED_AT)):
+        name = str(json.loads(row.pop("body")).get("shop", ""))
+        if names is None or name in names:
+            found.append({**row, "shop": name, "outcome": json.loads(row["outcome"])})
+    return found[:IMPORTS_SHOWN]
 
 
 def returns(conn: Connection, merchant: str | None, *, page: int = 1) -> tuple[list[Row], bool]:

@@ -127,9 +127,15 @@ def served(data: Path) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    data = tmp_path_factory.mktemp("server")
-    make_folder(data)
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The served installation's folder."""
+    folder = tmp_path_factory.mktemp("server")
+    make_folder(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def client(data: Path) -> Iterator[httpx.Client]:
     with served(data) as client:
         yield client
 
