@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import sqlite3
 import tarfile
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -40,6 +42,28 @@ def test_backup_of_a_busy_folder_holds_what_was_committed(client: Path, tmp_path
     with closing(sqlite3.connect(restored / "replica.db")) as conn:
         assert conn.execute("SELECT count(*) FROM envelope").fetchone() == (3,)
     assert (restored / "device.key").read_bytes() == b"d" * 32
+
+
+def test_backup_of_a_folder_that_is_written_all_the_time_ends(client: Path, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(client / "replica.db", isolation_level=None)) as conn:
+        conn.execute("CREATE TABLE ballast (content BLOB)")
+        conn.execute("INSERT INTO ballast VALUES (zeroblob(60000000))")
+    finished = threading.Event()
+    given_up = time.monotonic() + 20
+
+    def write() -> None:
+        with closing(sqlite3.connect(client / "replica.db", isolation_level=None)) as conn:
+            conn.execute("PRAGMA synchronous = OFF")
+            while not finished.is_set() and time.monotonic() < given_up:
+                conn.execute("INSERT INTO ballast VALUES (x'00')")
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    make_backup(client, tmp_path / "phone.backup")
+    ended_in_time = time.monotonic() < given_up
+    finished.set()
+    writer.join()
+    assert ended_in_time
 
 
 def test_restored_client_knows_that_it_is_a_copy(client: Path, tmp_path: Path) -> None:
