@@ -2,7 +2,8 @@
 
 A hostile device must fill neither the disk nor the writer's time: the first bytes of each code are kept, so many a sender and day; the
 rest is counted, and the count stands in words behind the last that was kept. The same bytes are kept once.
-Runs in the writer's transaction only. A rollback forgets nothing here but the rows: the next refusal is judged as if they were there.
+Runs in the writer's transaction only. What one that was rolled back had noted is forgotten: a device whose work could not be committed
+comes again with it, and none of its tries may take the room of the one that is kept.
 """
 
 from __future__ import annotations
@@ -39,6 +40,10 @@ class Quarantine:
     def count(self, conn: Connection, refused: Refused, count: int) -> None:
         """Count so many like this one, of which nothing is kept."""
         self._of(conn, refused).more += count
+
+    def forget(self) -> None:
+        """A transaction was rolled back: what the table holds is read anew."""
+        self._kept.clear()
 
     def keep(self, conn: Connection, refused: Refused) -> None:
         """Keep what was refused, or count it."""

@@ -126,6 +126,9 @@ class Store:
             with self._writer_engine.begin() as conn:
                 self._writing, self._writing_thread = conn, thread
                 yield conn
+        except BaseException:
+            self.quarantined.forget()
+            raise
         finally:
             self._writing, self._writing_thread = None, None
             self._lock.release()

@@ -80,6 +80,22 @@ def test_the_same_bytes_are_kept_once_and_large_ones_in_part(store: Store) -> No
     assert [len(row.stored) for row in found] == [22, limits.QUARANTINE_BYTES_MAX]
 
 
+def test_rel_i9_tries_that_were_rolled_back_take_no_room(store: Store) -> None:
+    """On a full disk a forked device comes again every few seconds: once there is room, what it says is kept, and what it says besides is
+    counted at its own row."""
+    for _ in range(2 * limits.QUARANTINE_ROWS_MAX):
+        with pytest.raises(OSError, match="full"), store.transaction():
+            store.quarantine(refused(1, code="gate.fork"))
+            raise OSError("the disk is full")
+    keep(store, refused(7, code="wire.flood", sender=102))
+    keep(store, *(refused(n, code="gate.fork") for n in range(1, 2 + limits.QUARANTINE_ROWS_MAX)))
+    assert [(row.sent_by, row.detail) for row in rows(store)] == [
+        (102, "not ours"),
+        *[(101, "not ours")] * (limits.QUARANTINE_ROWS_MAX - 1),
+        (101, f"not ours{MORE}1"),
+    ]
+
+
 async def test_a_flood_of_refusals_costs_few_commits_and_bounded_memory(store: Store) -> None:
     writer = Writer(store, Idle(), now_ms=lambda: DAY_MS, on_commit=lambda document, heads: None)
     flood = 5_000
