@@ -207,10 +207,10 @@ def decide_excess(b: Batch, command: c.OverCapDecide) -> dict[str, Any]:
         or piece.place == "back_at_stall"
     ):
         raise RefusedError("over_cap.over", "没有等您决定的差额 / no excess of this piece waits for you")
-    order = b.row(st.shop_order, piece.order_id)
     excess_fen = min(piece.excess_fen, int(json.loads(asked[0].detail)["excess_fen"]))
     if command.accepted:
-        about = b.about(order=order, task=piece.task or "", piece=piece.code)
+        # Of the order it was bought for, whose merchant was asked: swapped (E11) or drawn (D12), it may serve another merchant's by now.
+        about = b.about(order=b.row(st.shop_order, asked[0].order_id), piece=piece.code)
         b.ledger.charge(
             excess_fen,
             key=f"excess:{piece.code}",

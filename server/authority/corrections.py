@@ -26,7 +26,7 @@ from trade.pricing import judge_correction
 
 
 def on_undone(b: Batch, document: str, fact: PlacedFact) -> None:
-    """The tap was a mistake: no garment, no money, the task is open again; unless the garment was scanned."""
+    """The tap was a mistake: no garment, no money, the task is open again; unless the garment was scanned, or swapped with another."""
     body = body_of(fact)
     assert isinstance(body, kinds.PieceUndone)
     code = first_id(fact.subjects, "piece") or ""
@@ -35,7 +35,8 @@ def on_undone(b: Batch, document: str, fact: PlacedFact) -> None:
         return
     if fact.device != piece.device and fact.person != piece.person:
         return
-    if piece.scanned_ms is not None:
+    swapped = piece.task not in (None, first_id(fact.subjects, "task"))  # So it was in a hand at the warehouse (E11).
+    if piece.scanned_ms is not None or swapped:
         b.discrepancy("undone_but_scanned", f"piece:{code}", PLATFORM, facts=[fact.id])
         return
     task = b.row(st.task, piece.task)

@@ -64,3 +64,24 @@ def who_paid(b: Batch, code: str, task: Row[Any], order: Row[Any]) -> tuple[Row[
     if b.ledger.has(f"post:{code}:{task.wanted}") or bought is None:
         return task, order
     return b.row(st.task, bought.task) or task, b.row(st.shop_order, bought.order) or order
+
+
+def owners_order(b: Batch, piece: Row[Any]) -> str:
+    """The order through which its owner has a piece: the one that came back, else the one whose money paid for it; empty: neither is his.
+
+    The piece itself names the order that it was drawn for last, which may be another merchant's (D20).
+    """
+    came_back, paid = b.row(st.expected_return, piece.return_no), b.ledger.about(f"post:{piece.code}")
+    if came_back is not None and came_back.order_id is not None and came_back.merchant == piece.owner:
+        return str(came_back.order_id)
+    return paid.order if paid is not None and paid.merchant == piece.owner else ""
+
+
+def owners_about(b: Batch, piece: Row[Any], fact: str) -> About:
+    """What a credit to a piece's owner speaks of."""
+    return About(
+        merchant=piece.owner,
+        order=owners_order(b, piece),
+        piece=piece.code,
+        causes=tuple(x for x in (f"fact:{fact}", b.cause) if x),
+    )

@@ -17,6 +17,7 @@ from server import commands as c
 from server import schema as s
 from server import schema_trade as st
 from server.authority.batch import PLATFORM, Batch, body_of, warehouse_document, warehouse_of
+from server.authority.holds import owners_about, owners_order
 from server.authority.line_reading import own_facts_of_line
 from server.authority.shelving import to_stock
 from server.authority.sorting import disappoint
@@ -244,7 +245,7 @@ def on_refunded(b: Batch, document: str, fact: PlacedFact) -> None:
     elif lower:
         _say_refund(b, document, fact, code, piece, "lower_waits", 0)
         b.ask(
-            "refund", f"piece:{code}", order=piece.order_id or "", merchant=piece.owner, cause=f"{document}|{fact.id}",
+            "refund", f"piece:{code}", order=owners_order(b, piece), merchant=piece.owner, cause=f"{document}|{fact.id}",
             detail={"received_fen": body.received_fen, "paid_fen": his_fen, "document": document, "fact": fact.id},
             deadline_ms=b.now_ms + CLAIM_MS,
         )  # fmt: skip
@@ -324,17 +325,10 @@ def settle_refund(b: Batch, question: Row[Any], choice: str) -> dict[str, Any]:
 def credit_owner(b: Batch, piece: Row[Any], amount_fen: int, fact: str) -> int:
     """Credit the owner for a piece its stall took back, once per piece (I7); what the platform bore of its price is the platform's."""
     amount_fen = owners_share(amount_fen, price_fen=piece.price_fen, borne_fen=piece.excess_fen)
-    about = About(
-        merchant=piece.owner,
-        order=piece.order_id or "",
-        task=piece.task or "",
-        piece=piece.code,
-        causes=(f"fact:{fact}",),
-    )
     done = b.ledger.credit(
         amount_fen,
         key=f"credit:{piece.code}:stall",
-        about=about,
+        about=owners_about(b, piece, fact),
         zh=f"档口退款 {piece.code}",
         en=f"The stall took piece {piece.code} back",
     )

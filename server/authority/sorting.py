@@ -16,6 +16,7 @@ from server.authority.batch import PLATFORM, Batch, body_of, warehouse_document,
 from server.authority.closing import settle_order
 from server.authority.dispatch import next_attempt, put_in_warehouse
 from server.authority.documents import free_cell
+from server.authority.holds import owners_about
 from server.authority.line_reading import own_facts_of_line
 from server.authority.purchases import serve_want
 from server.authority.shelving import settle_arrival
@@ -274,20 +275,20 @@ def _pay_resale(b: Batch, piece: Row[Any], wanted: Row[Any], order: Row[Any], fa
     if price_fen:
         b.ledger.post(wanted.id, price_fen, key=f"post:{piece.code}:{wanted.id}", about=about)
     if piece.owner != PLATFORM and not piece.credited:
-        owner = b.about(order=order, task=wanted.task, piece=piece.code, fact=fact.id)
-        credit = type(owner)(
-            merchant=piece.owner, order=piece.order_id or "", task=owner.task, piece=piece.code, causes=owner.causes
-        )
         b.ledger.credit(
             owners_share(price_fen, price_fen=piece.price_fen, borne_fen=piece.excess_fen),
             key=f"credit:{piece.code}:{wanted.id}",
-            about=credit,
+            about=owners_about(b, piece, fact.id),
             zh=f"库存件 {piece.code} 已再售，本金退回",
             en=f"Stock piece {piece.code} resold: principal back",
         )
         b.rescreen.add(piece.owner)
     # Whatever the platform bore of its price before, this buyer paid: only what his hold did not cover is still borne.
     borne_fen = piece.price_fen - price_fen
+    b.decided(("over_cap",), f"piece:{piece.code}", "resold")
+    b.settle_discrepancy(
+        f"over_cap|piece:{piece.code}", "已再售，买家付了全价 / it was resold, and its buyer paid the whole price"
+    )
     b.set(
         st.piece, piece.code, owner=order.merchant, charged_fen=price_fen, excess_fen=borne_fen, credited=0, outcome="keeps"
     )  # fmt: skip

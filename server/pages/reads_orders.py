@@ -326,9 +326,11 @@ def _add_task(conn: Connection, one: Row) -> None:
         code = one["subject"].removeprefix("piece:")
         of_piece = first(conn, select(piece).where(piece.c.code == code))
         one["piece"] = of_piece
-        found = (
-            first(conn, select(task).where(task.c.id == of_piece["task"])) if of_piece and of_piece["task"] else None
+        # Its task, unless the piece serves another order by now, which may be another merchant's.
+        its_task = select(task).where(
+            task.c.id == (of_piece["task"] if of_piece else None), task.c.order_id == one["order_id"]
         )
+        found = first(conn, its_task)
     else:
         one["piece"] = None
     one["task"] = found

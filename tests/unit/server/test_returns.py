@@ -11,6 +11,7 @@ from sqlalchemy import update
 from server import commands as c
 from server import schema as s
 from server import schema_trade as st
+from server.ledger_reading import statement
 from server.recount import recount_server, recount_store
 from server.recount.money import check_money
 from tests.unit.server.day import Day, Device
@@ -18,6 +19,7 @@ from trade import kinds
 from trade.projections import MARKET_DAY
 
 CODE = "国大_3F-315_P65_8821#"
+DEARER = "国大_3F-315_P70_8821#"
 
 
 @dataclass(slots=True)
@@ -171,14 +173,19 @@ def test_d15_brought_back_is_stock_again(shop: Shop) -> None:
     assert shop.day.piece(shop.code).place == "in_stock"
 
 
-def draw_for_another(shop: Shop) -> None:
-    """The piece comes back, and is drawn for an order of another merchant with 500 yuan."""
-    day = shop.day
-    shop.inspect()
+def second_merchant(day: Day) -> None:
+    """Another merchant with a shop and 500 yuan."""
     day.do(c.MerchantCreate(id="m2", name="商家二"))
     day.do(c.ShopSet(shop="另一家", merchant="m2"))
     day.do(c.TopUp(merchant="m2", amount_fen=500_00, key="x"))
-    day.orders(f"B1|{CODE}|1", shop="另一家")
+
+
+def draw_for_another(shop: Shop, code: str = CODE) -> None:
+    """The piece comes back, and is drawn for an order of another merchant."""
+    day = shop.day
+    shop.inspect()
+    second_merchant(day)
+    day.orders(f"B1|{code}|1", shop="另一家")
     task = day.task("T1002-1")
     assert (task.source, task.piece) == ("stock", shop.code)
     shop.wall.say(day.warehouse(), kinds.PieceDrawn().about(f"piece:{shop.code}", "task:T1002-1", "order:O1002"))
@@ -277,7 +284,9 @@ def test_d12_r83_resold_the_owner_gets_what_he_paid_and_the_platform_what_it_bor
     assert faults(day) == []
 
 
-def test_e7_an_excess_is_no_question_any_more_when_the_stall_took_the_piece_back(day: Day) -> None:
+@pytest.fixture
+def dear(day: Day) -> Shop:
+    """As `shop`, with a piece bought at 70.00, 5.00 above its cap; whether its merchant pays them is not decided."""
     wall = day.enrol("warehouse", "wu")
     phone = day.enrol("picker", "ann")
     day.orders(f"A1|{CODE}|1")
@@ -285,15 +294,110 @@ def test_e7_an_excess_is_no_question_any_more_when_the_stall_took_the_piece_back
     code = phone.buy("T1001-1", 7000)
     wall.say(day.warehouse(), kinds.ScannedIn().about(f"piece:{code}"))
     ship(day, wall, "O1001", code)
-    shop = Shop(day=day, phone=phone, wall=wall, code=code)
-    shop.inspect()
-    shop.bag()
+    return Shop(day=day, phone=phone, wall=wall, code=code)
+
+
+def open_questions(day: Day) -> list[str]:
+    """The kinds of what merchants are asked."""
+    return [row.kind for row in day.all(st.decision, st.decision.c.resolved_ms.is_(None))]
+
+
+def test_e7_an_excess_is_no_question_any_more_when_the_stall_took_the_piece_back(dear: Shop) -> None:
+    day = dear.day
+    dear.inspect()
+    dear.bag()
     before = day.money()
-    shop.refund(shop.trip(), 7000)
+    dear.refund(dear.trip(), 7000)
     assert day.money() == (before[0] + 6500, before[1])
-    assert day.ask(c.OverCapDecide(piece=code, accepted=True))["code"] == "over_cap.over"
-    assert not day.all(st.decision, st.decision.c.kind == "over_cap", st.decision.c.resolved_ms.is_(None))
+    assert day.ask(c.OverCapDecide(piece=dear.code, accepted=True))["code"] == "over_cap.over"
+    assert open_questions(day) == []
     assert faults(day) == []
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+def test_e7_d12_an_excess_accepted_while_another_has_drawn_the_piece_is_paid_by_whom_it_was_bought_for(
+    dear: Shop, *, accepted: bool
+) -> None:
+    day = dear.day
+    draw_for_another(dear, DEARER)
+    first, second = day.money("m1"), day.money("m2")
+    paid_fen = 500 if accepted else 0
+    day.do(c.OverCapDecide(piece=dear.code, accepted=accepted), by="merchant:m1:x")
+    assert (day.money("m1"), day.money("m2")) == ((first[0] - paid_fen, first[1]), second)
+    ship(day, dear.wall, "O1002", dear.code)
+    assert day.money("m1") == (first[0] + 6500, first[1]), "he gets back what he paid"
+    assert day.money("m2") == (500_00 - 7000 - 100 - 350, 0)
+    assert faults(day) == []
+
+
+def test_e7_d12_an_excess_is_no_question_any_more_when_a_buyer_paid_the_whole_price(dear: Shop) -> None:
+    day = dear.day
+    draw_for_another(dear, DEARER)
+    assert open_questions(day) == ["over_cap"]
+    ship(day, dear.wall, "O1002", dear.code)
+    assert open_questions(day) == []
+    assert "over_cap" not in day.discrepancies()
+
+
+def test_e7_e11_an_excess_is_paid_by_whom_its_piece_was_bought_for_though_its_bag_was_swapped(day: Day) -> None:
+    wall = day.enrol("warehouse", "wu")
+    phone = day.enrol("picker", "ann")
+    second_merchant(day)
+    day.orders(f"A1|{CODE}|1")
+    day.orders(f"B1|{CODE}|1", shop="另一家")
+    day.do(c.RoutesAssign())
+    one, two = phone.buy("T1001-1", 7000), phone.buy("T1002-1", 6000)
+    swap(day, wall, one, two)
+    first, second = day.money("m1"), day.money("m2")
+    day.do(c.OverCapDecide(piece=one, accepted=True), by="merchant:m1:x")
+    assert (day.money("m1"), day.money("m2")) == ((first[0] - 500, first[1]), second)
+    assert faults(day) == []
+
+
+def test_e10_e11_a_purchase_whose_bag_was_swapped_at_the_warehouse_is_no_slip_of_the_finger(day: Day) -> None:
+    """Its phone had not heard that the garment is there: no money moves, least of all another merchant's."""
+    wall = day.enrol("warehouse", "wu")
+    phone = day.enrol("picker", "ann")
+    second_merchant(day)
+    day.orders(f"A1|{CODE}|1")
+    day.orders(f"B1|{CODE}|1", shop="另一家")
+    day.do(c.RoutesAssign())
+    one, two = phone.buy("T1001-1", 6500), phone.buy("T1002-1", 6000)
+    swap(day, wall, one, two)
+    before = day.money("m1"), day.money("m2")
+    undone = kinds.PieceUndone(fact=day.piece(one).bought_fact)
+    phone.say(phone.route("T1001-1"), undone.about("task:T1001-1", f"piece:{one}"))
+    assert (day.money("m1"), day.money("m2")) == before
+    assert day.discrepancies() == ["undone_but_scanned"]
+    for code in (one, two):
+        wall.say(day.warehouse(), kinds.ScannedIn().about(f"piece:{code}"))
+    ship(day, wall, "O1001", two)
+    ship(day, wall, "O1002", one)
+    assert faults(day) == []
+
+
+def swap(day: Day, wall: Device, one: str, two: str) -> None:
+    """The bags of T1001-1 and T1002-1 carry each other's label (E11)."""
+    swapped = kinds.PiecesSwapped(tasks=["T1002-1", "T1001-1"])
+    wall.say(day.warehouse(), swapped.about(f"piece:{one}", f"piece:{two}", "task:T1001-1", "task:T1002-1"))
+
+
+@pytest.mark.parametrize("end", ["resold", "closed"])
+def test_d20_what_an_owner_is_credited_names_no_order_of_another_merchant(shop: Shop, end: str) -> None:
+    day = shop.day
+    draw_for_another(shop)
+    if end == "resold":
+        ship(day, shop.wall, "O1002", shop.code)
+    else:
+        day.do(c.OrderClose(order="O1002"))
+        shop.bag()
+        shop.refund(shop.trip(), 5000)
+        assert [row.order_id for row in day.all(st.decision)] == ["O1001"]
+        day.do(c.RefundDecide(piece=shop.code, choice="accept"))
+    with day.store.reading() as conn:
+        lines = statement(conn, "m1")
+    assert lines[-1].kind == "credit"
+    assert {line.order for line in lines} == {"", "O1001"}
 
 
 @pytest.mark.parametrize("shipped", [False, True], ids=["in_the_house", "shipped"])
@@ -312,8 +416,7 @@ def test_e11_purchases_that_arrive_after_their_bags_were_swapped_leave_each_orde
     two = phone.buy("T1002-1", 6200)
     for code in (one, two):
         wall.say(day.warehouse(), kinds.ScannedIn().about(f"piece:{code}"))
-    swapped = kinds.PiecesSwapped(tasks=["T1002-1", "T1001-1"])
-    wall.say(day.warehouse(), swapped.about(f"piece:{one}", f"piece:{two}", "task:T1001-1", "task:T1002-1"))
+    swap(day, wall, one, two)
     if shipped:
         ship(day, wall, "O1001", two)
         ship(day, wall, "O1002", one)
