@@ -104,6 +104,8 @@ class Writer:
         """Why the last transaction failed; "" while all is well. Shown by the health page."""
         self._failed = False
         """Something failed in this round: then no small commit that holds says that all is well."""
+        self._doubtful: set[str] = set()
+        """Documents of commits that failed, or whose answer was lost: what stands there now is told once the database answers again."""
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start the thread; outcomes are delivered on `loop`."""
@@ -173,6 +175,7 @@ class Writer:
             self._decide()
             if not self._failed:
                 self._try_to_write()
+                self._tell_of_doubtful()
         self._note_returns()
         self._keep_notes()
 
@@ -229,7 +232,7 @@ class Writer:
         except Exception as error:
             log.exception("the commit failed")
             self._fail(error)
-            self._store.appended.clear()
+            self._doubt()
             for _, future in batch:
                 future.set_exception(OSError("the server could not commit"))
             return
@@ -277,7 +280,7 @@ class Writer:
             except Exception as error:
                 log.exception("the authority failed")
                 self._fail(error)
-                self._store.appended.clear()
+                self._doubt()
                 return
             took = time.monotonic() - started
             self._tell()
@@ -321,6 +324,25 @@ class Writer:
         grown, self._store.appended = self._store.appended, {}
         if grown and self._loop is not None:
             self._loop.call_soon_threadsafe(self._deliver, grown, landed)
+
+    def _doubt(self) -> None:
+        """A connection that breaks in the middle of a commit does not say whether it holds."""
+        self._doubtful.update(self._store.appended)
+        self._store.appended.clear()
+
+    def _tell_of_doubtful(self) -> None:
+        """Whoever reads a document in doubt is told what is committed there; its author asks for himself."""
+        if not self._doubtful or self._failed:
+            return
+        try:
+            grown = {document: self._store.read_vector(document) for document in self._doubtful}
+        except Exception as error:
+            log.exception("what stands in the documents of a failed commit was not read")
+            self._fail(error)
+            return
+        self._doubtful.clear()
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._deliver, grown, ())
 
     def _deliver(self, grown: Mapping[str, Mapping[int, int]], landed: Sequence[tuple[Submission, Outcome]]) -> None:
         for submission, outcome in landed:

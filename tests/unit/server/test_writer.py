@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import Connection, insert
+from sqlalchemy.exc import OperationalError
 
 from bench.engine import chain, signer
 from bench.sample import scan
@@ -119,6 +121,38 @@ async def test_a_socket_that_ends_while_its_envelope_commits_stops_nobody(store:
     last = writer.submit(second)
     writer.start(asyncio.get_running_loop())
     assert (await last).heads == {DEVICE: 2}
+    await asyncio.to_thread(writer.stop)
+
+
+async def test_readers_hear_of_a_commit_that_held_though_its_answer_was_lost(store: Store) -> None:
+    """PostgreSQL's connection breaks in the middle of a commit: the device comes again, whoever reads the document is told all the same."""
+    told = asyncio.Event()
+    heard: dict[str, dict[int, int]] = {}
+
+    def on_commit(document: str, heads: Mapping[int, int]) -> None:
+        heard.setdefault(document, {}).update(heads)
+        told.set()
+
+    writer = Writer(store, Counting(store), now_ms=lambda: 1, on_commit=on_commit)
+    whole = store.transaction
+    breaks = iter([True])
+
+    @contextmanager
+    def breaking() -> Iterator[Connection]:
+        with whole() as conn:
+            yield conn
+        if next(breaks, False):
+            raise OperationalError("COMMIT", None, ConnectionError("the connection was lost"))
+
+    store.transaction = breaking  # type: ignore[method-assign]
+    waiting = writer.submit(submissions(1)[0])
+    writer.start(asyncio.get_running_loop())
+    with pytest.raises(OSError, match="could not commit"):
+        await waiting
+    async with asyncio.timeout(10):
+        await told.wait()
+    assert heard == {DOCUMENT: {DEVICE: 1}}
+    assert writer.failure == ""
     await asyncio.to_thread(writer.stop)
 
 
