@@ -8,6 +8,7 @@ SQLite runs in WAL with synchronous=FULL: a commit that returned survives a powe
 from __future__ import annotations
 
 import json
+import secrets
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,8 +35,8 @@ from server import schema as s
 from server import schema_trade  # noqa: F401  (its tables join the metadata)
 from server.migrations import migrate
 from server.quarantine import Quarantine
-from server.rows import add_all, get_meta, row_by_key, set_meta, upsert, upsert_all
-from sync_core.errors import CorruptError, IncompatibleError, InvariantError
+from server.rows import add_all, get_meta, read, row_by_key, set_meta, to_json, upsert, upsert_all
+from sync_core.errors import AlreadyOpenError, CorruptError, IncompatibleError, InvariantError
 from sync_core.facts import is_server
 from sync_core.gate import Head, Run, entry_bytes, group_runs
 from sync_core.hub import LogRow, Refused
@@ -70,6 +71,9 @@ _AFTER = (
     .order_by(s.envelope.c.seq)
 )
 _SEEN = update(s.device).where(s.device.c.number == bindparam("device_")).values(seen_ms=bindparam("at_ms_"))
+_CLAIM = select(s.meta.c.value).where(s.meta.c.name == bindparam("name_")).with_for_update()
+CLAIM = "writer.claim"
+"""Which process writes: the last that claimed the database."""
 DAMAGED_WORDS = (
     "the server's database cannot be read. Start it once more: a disk that failed once looks like this. If it stays so, put the newest"
     " backup into a new folder (nahuo restore); devices bring back what they hold"
@@ -91,6 +95,7 @@ class Store:
         self._writing: Connection | None = None
         self._writing_thread: int | None = None
         self._lock = threading.Lock()
+        self._claim = ""
         self._verifiers: dict[int, Verifier] = {}
         self.quarantined = Quarantine()
         self.wake: Callable[[], None] = lambda: None
@@ -115,6 +120,7 @@ class Store:
 
         Raises:
             InvariantError: another thread is writing; only the writer thread may.
+            AlreadyOpenError: another process has claimed the database since.
         """
         thread = threading.get_ident()
         if self._writing is not None and self._writing_thread == thread:
@@ -124,6 +130,10 @@ class Store:
             raise InvariantError("another thread holds the write transaction")
         try:
             with self._writer_engine.begin() as conn:
+                if self._claim and read(conn, _CLAIM, name_=CLAIM).scalar() != self._claim:
+                    raise AlreadyOpenError(
+                        "another server process has opened this database since, and it alone writes: stop this one"
+                    )
                 self._writing, self._writing_thread = conn, thread
                 yield conn
         except BaseException:
@@ -132,6 +142,17 @@ class Store:
         finally:
             self._writing, self._writing_thread = None, None
             self._lock.release()
+
+    def claim(self) -> None:
+        """Be the one process that writes from now on: whoever claimed the database before writes no more.
+
+        PostgreSQL lets two servers in, of two folders or two machines. Their commits would not come in the order of `envelope.n`, and what
+        the authority passed over by that is never decided. The row of the claim lets one transaction in at a time.
+        """
+        claim = to_json(secrets.token_hex(16))
+        with self.transaction() as conn:
+            upsert(conn, s.meta, ("name",), {"name": CLAIM, "value": claim})
+        self._claim = claim
 
     @contextmanager
     def outside_writer(self) -> Iterator[Connection]:

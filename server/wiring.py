@@ -27,6 +27,7 @@ async def open_running(app: FastAPI, *, data: Path, database: str | None, synchr
     server = await asyncio.to_thread(
         open_server, data, database=database, synchronous=synchronous, now_ms=wall_clock_ms()
     )
+    await asyncio.to_thread(server.store.claim)
     hub = Hub(server.store)
     authority = Authority(server)
     writer = Writer(server.store, authority, now_ms=wall_clock_ms, on_commit=hub.committed, on_landed=hub.landed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -15,7 +16,7 @@ from server.authority.line_reading import newest_of_line
 from server.ledger import About, HoldPart, Ledger
 from server.ledger_reading import recount, statement
 from server.store import Store, open_store
-from sync_core.errors import IncompatibleError, InvariantError, RefusedError
+from sync_core.errors import AlreadyOpenError, IncompatibleError, InvariantError, RefusedError
 from sync_core.gate import digest_of
 from sync_core.hub import LogRow, Refused
 
@@ -31,6 +32,14 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     else:
         url = request.getfixturevalue("empty_postgresql")
         opened = open_store(url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def other(store: Store) -> Iterator[Store]:
+    """The same database, opened once more."""
+    opened = open_store(store.engine.url.render_as_string(hide_password=False), synchronous="OFF")
     yield opened
     opened.close()
 
@@ -218,3 +227,30 @@ def test_the_open_document_of_a_line_is_found_whatever_order_a_database_sorts_te
             row = {"name": name, "kind": "warehouse", "owner": "main", "opened_ms": 1, "closed_ms": closed_ms}
             conn.execute(insert(s.document).values(**row))
         assert newest_of_line(conn, "warehouse/main/1") == "warehouse/main/2"
+
+
+def test_of_two_servers_on_one_database_the_last_one_writes(store: Store, other: Store) -> None:
+    """Two that write would not commit in the order of `envelope.n`: an authority that has read the second would pass over the first."""
+    store.claim()
+    fill(store)
+    other.claim()
+    with pytest.raises(AlreadyOpenError, match="it alone writes"), store.transaction():
+        store.append("f", [row(101, 1)])
+    with other.transaction():
+        other.append("g", [row(101, 1)])
+    assert store.read_vector("f") == {}
+    assert store.read_vector("g") == {101: 1}
+
+
+def test_a_claim_waits_for_the_transaction_that_is_open(store: Store, other: Store) -> None:
+    store.claim()
+    claiming = threading.Thread(target=other.claim)
+    with store.transaction():
+        claiming.start()
+        store.append("d", [row(101, 1)])
+        claiming.join(0.3)
+        assert claiming.is_alive()
+    claiming.join(30)
+    assert other.read_vector("d") == {101: 1}
+    with pytest.raises(AlreadyOpenError, match="it alone writes"), store.transaction():
+        pass
