@@ -76,7 +76,10 @@ def fold_piece(subject: str, facts: Sequence[PlacedFact]) -> State:
     recalled: set[str | None] = set()
     judged_for: str | None = None
     losses = _lost_facts(facts)
+    overtaken = overtaken_inspections(facts)
     for fact in facts:
+        if fact.id in overtaken:
+            continue
         loss = losses.get(fact.id)
         if loss is not None:
             state["losses"].append({**said(fact), "kind": fact.kind, **loss})
@@ -95,6 +98,24 @@ def fold_piece(subject: str, facts: Sequence[PlacedFact]) -> State:
     if state["home"] is not None and state["task"] in recalled and state["place"] in AT_WAREHOUSE:
         state["place"], state["cell"] = "in_stock", None
     return state
+
+
+def overtaken_inspections(facts: Sequence[PlacedFact]) -> frozenset[str]:
+    """Return the facts (in folded order) with which a garment was looked at once more in one return, by somebody who had not heard that it
+    was looked at before and has gone on since: drawn for an order, packed, shipped, bagged. They move nothing.
+    """
+    looked: set[str | None] = set()
+    gone_on: set[str | None] = set()
+    overtaken: set[str] = set()
+    for fact in facts:
+        if fact.kind == kinds.PieceInspected.KIND:
+            courier_no = first_id(fact.subjects, "return")
+            if courier_no in gone_on:
+                overtaken.add(fact.id)
+            looked.add(courier_no)
+        elif fact.kind in _GOES_ON:
+            gone_on |= looked
+    return frozenset(overtaken)
 
 
 def _apply(state: State, piece: str, fact: PlacedFact, body: kinds.FactBody) -> None:
@@ -242,6 +263,15 @@ def _apply_return(state: State, fact: PlacedFact, body: kinds.FactBody) -> None:
             pass
 
 
+_GOES_ON: Final = frozenset(
+    {
+        kinds.PieceDrawn.KIND,
+        kinds.ParcelPacked.KIND,
+        kinds.ParcelShipped.KIND,
+        kinds.PieceBagged.KIND,
+        kinds.PendingEnded.KIND,
+    }
+)
 _TAKES: Final = frozenset({kinds.PieceDrawn.KIND, kinds.PieceBagged.KIND, kinds.StockVerdict.KIND})
 _ENDS: Final[Mapping[str, str]] = {
     "returned_to_buyer": "returned_to_buyer",

@@ -29,6 +29,7 @@ from sync_core.facts import PlacedFact
 from sync_core.fold import order_facts
 from trade import kinds
 from trade.ids import first_id
+from trade.pieces import fold_piece, overtaken_inspections
 from trade.pricing import owners_share
 from trade.walk import read_stall_id
 from trade.words import REFUSALS, say
@@ -146,9 +147,13 @@ def on_inspected(b: Batch, document: str, fact: PlacedFact) -> None:
         )
         b.discrepancy("foreign_piece", f"piece:{code}", PLATFORM, facts=[fact.id])
         return
+    facts = _as_terminals_fold(b, document, fact, f"piece:{code}")
+    if fact.id in overtaken_inspections(facts):
+        return
     if piece.place in ("pending", "in_stock") and piece.return_no == first_id(fact.subjects, "return"):
         # Two terminals that knew nothing of each other looked at it: the word that stands on every terminal stands here.
-        if body.passed == (piece.place == "in_stock") or _last_inspection(b, document, fact) != fact.id:
+        place = "in_stock" if body.passed else "pending"
+        if place == piece.place or fold_piece(f"piece:{code}", facts)["place"] != place:
             return
         disappoint(b, piece)
     elif piece.place not in ("shipped", "return_in", "pending"):
@@ -359,12 +364,15 @@ def _open_refund(b: Batch, code: str) -> Row[Any] | None:
     ).first()
 
 
-def _last_inspection(b: Batch, document: str, fact: PlacedFact) -> str:
-    """The inspection of a garment in one return that stands: the last in folded order."""
-    facts = own_facts_of_line(b.memory, f"piece:{first_id(fact.subjects, 'piece')}", document)
-    about = set(fact.subjects)
-    same = [one for one in facts if one.kind == fact.kind and about <= set(one.subjects)]
-    return order_facts(b.memory.trade, same)[-1].id
+def _as_terminals_fold(b: Batch, document: str, fact: PlacedFact, subject: str) -> list[PlacedFact]:
+    """All that was said of a garment, in folded order. What came into a document that has ended is carried on behind what stands in its
+    successor, and there it is folded last.
+    """
+    newest, said = b.newest(document), b.memory.facts_of(subject)
+    if newest == document or newest not in said:
+        return order_facts(b.memory.trade, own_facts_of_line(b.memory, subject, document))
+    there = order_facts(b.memory.trade, said[newest])
+    return there if any((one.id, one.kind) == (fact.id, fact.kind) for one in there) else [*there, fact]
 
 
 def _described(body: kinds.PieceInspected) -> dict[str, Any]:

@@ -681,3 +681,88 @@ def test_r56_inspected_at_two_terminals_the_server_says_what_the_terminals_say(
     newest = day.task(day.wanted("T1002-1").task)
     assert newest.source == ("stall" if place == "pending" else "stock")
     assert faults(day) == []
+
+
+@pytest.mark.parametrize("passed", [True, False])
+@pytest.mark.parametrize(
+    ("went", "place"),
+    [
+        ("drawn", "inbound"),
+        ("packed", "packed"),
+        ("shipped", "shipped"),
+        ("bagged", "with_runner"),
+        ("back", "in_stock"),
+    ],
+)
+def test_r56_e24_an_inspection_that_arrives_after_the_piece_went_on_moves_nothing(
+    shop: Shop, went: str, place: str, *, passed: bool
+) -> None:
+    """A terminal was offline when it looked at the garment; another looked again, and the piece went on."""
+    day, other = shop.day, shop.day.enrol("warehouse", "li")
+    other.sync(day.warehouse())
+    other.offline = True
+    if went in ("drawn", "packed", "shipped"):
+        draw_for_another(shop)
+        parcel, order = "P1002", "O1002"
+        about = (f"parcel:{parcel}", f"order:{order}", f"piece:{shop.code}")
+        number = day.parcel(parcel).waybill_no
+        if went != "drawn":
+            shop.wall.say(day.warehouse(), kinds.ParcelPacked(waybill_no=number, pieces=[shop.code]).about(*about))
+        if went == "shipped":
+            shop.wall.say(day.warehouse(), kinds.ParcelShipped(waybill_no=number, pieces=[shop.code]).about(*about))
+    else:
+        shop.inspect()
+        shop.bag()
+        if went == "back":
+            shop.wall.say(day.warehouse(), kinds.PieceBroughtBack().about(f"piece:{shop.code}"))
+    before = day.piece(shop.code)
+    other.say(day.warehouse(), kinds.PieceInspected(passed=passed).about(f"piece:{shop.code}", "return:R1"))
+    other.offline = False
+    other.deliver()
+    assert day.piece(shop.code) == before
+    assert before.place == day.state(day.warehouse(), f"piece:{shop.code}")["place"] == place
+    assert faults(day) == []
+
+
+@pytest.mark.parametrize("fit_by", ["wu", "li"])
+def test_r56_d15_fit_and_bagged_at_one_terminal_while_another_found_it_unfit_the_runner_has_it(
+    shop: Shop, fit_by: str
+) -> None:
+    day = shop.day
+    other = day.enrol("warehouse", "li")
+    fit, unfit = (shop.wall, other) if fit_by == "wu" else (other, shop.wall)
+    day.do(c.ReturnExpected(order="O1001", courier_no="R1"))
+    shop.wall.say(day.warehouse(), kinds.ReturnReceived(courier_no="R1", matched=True).about("return:R1"))
+    for device, passed in ((fit, True), (unfit, False)):
+        device.sync(day.warehouse())
+        device.offline = True
+        device.say(day.warehouse(), kinds.PieceInspected(passed=passed).about(f"piece:{shop.code}", "return:R1"))
+    fit.say(day.warehouse(), kinds.PieceBagged().about(f"piece:{shop.code}", "trip:bag1"))
+    for device in (unfit, fit):
+        device.offline = False
+        device.deliver()
+    assert day.piece(shop.code).place == day.state(day.warehouse(), f"piece:{shop.code}")["place"] == "with_runner"
+    assert day.said(shop.trip(), "trip.assigned")
+    assert faults(day) == []
+
+
+@pytest.mark.parametrize("passed", [True, False])
+@pytest.mark.parametrize("late", ["wu", "li"])
+def test_r56_an_inspection_that_arrives_after_the_daily_close_stands_as_terminals_show_it(
+    shop: Shop, late: str, *, passed: bool
+) -> None:
+    day = shop.day
+    other = day.enrol("warehouse", "li")
+    first, second = (shop.wall, other) if late == "li" else (other, shop.wall)
+    day.do(c.ReturnExpected(order="O1001", courier_no="R1"))
+    shop.wall.say(day.warehouse(), kinds.ReturnReceived(courier_no="R1", matched=True).about("return:R1"))
+    second.sync(day.warehouse())
+    second.offline = True
+    for device, fit in ((first, not passed), (second, passed)):
+        device.say(day.warehouse(), kinds.PieceInspected(passed=fit).about(f"piece:{shop.code}", "return:R1"))
+    day.do(c.DayClose())
+    second.offline = False
+    second.deliver()
+    shown = day.state("warehouse/main/2", f"piece:{shop.code}")["place"]
+    assert day.piece(shop.code).place == shown == ("in_stock" if passed else "pending")
+    assert faults(day) == []
