@@ -11,7 +11,7 @@ from typing import Final, Literal, Protocol
 from sqlalchemy import Connection, bindparam, select
 
 from server import schema_trade as st
-from server.rows import add, change_by_key, read
+from server.rows import change_by_key, insert_once, read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,12 +53,16 @@ class LeasedRanges:
 
     def obtain(self, conn: Connection, *, parcel: str, courier: str, region: str, now_ms: int) -> Waybill | NoWaybill:
         """Return the next number of a range; `courier` empty: of any courier."""
-        row = read(conn, _RANGE_OF, courier_=courier).first() if courier else read(conn, _ANY_RANGE).first()
-        if row is None:
-            return NoWaybill(reason="no_number")
-        change_by_key(conn, st.courier_range, row.id, {"next": row.next + 1})
-        number = f"{row.prefix}{row.next:0{row.digits}d}"
-        add(conn, st.waybill, {"number": number, "courier": row.courier, "parcel": parcel, "obtained_ms": now_ms})
+        while True:
+            row = read(conn, _RANGE_OF, courier_=courier).first() if courier else read(conn, _ANY_RANGE).first()
+            if row is None:
+                return NoWaybill(reason="no_number")
+            change_by_key(conn, st.courier_range, row.id, {"next": row.next + 1})
+            number = f"{row.prefix}{row.next:0{row.digits}d}"
+            taken = {"number": number, "courier": row.courier, "parcel": parcel, "obtained_ms": now_ms}
+            # A number that a lost server gave out after the backup is known already.
+            if insert_once(conn, st.waybill, taken):
+                break
         code = row.three_part_code or f"{region}-{row.next % 900 + 100}-{row.next % 90 + 10:02d}"
         return Waybill(number=number, courier=row.courier, three_part_code=code, bag_place=row.bag_place or region)
 

@@ -222,6 +222,7 @@ def _number_is_used(b: Batch, fact: PlacedFact, body: kinds.WaybillObtained) -> 
     parcel, order = first_id(fact.subjects, "parcel"), first_id(fact.subjects, "order")
     row = {"number": body.waybill_no, "courier": body.courier, "parcel": parcel or "", "obtained_ms": fact.at_ms}
     insert_once(b.conn, st.waybill, row)
+    waybills.give_back(b, body.waybill_no, parcel or "")
     known = b.conn.execute(select(st.parcel).where(st.parcel.c.id == parcel)).first()
     if b.row(st.shop_order, order) is None or (known is not None and known.waybill_no is not None):
         return

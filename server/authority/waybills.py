@@ -16,6 +16,8 @@ from trade import kinds
 from trade.ids import parcel_of_order
 
 SOURCE: Final = LeasedRanges()
+GIVEN_BACK: Final = "given_back"
+"""Why a number was voided that the lost server had given to another parcel."""
 _OPEN: Final = ("waiting", "ready", "out", "asked", "answered", "bounced", "bought", "in")
 
 
@@ -76,6 +78,23 @@ def void(b: Batch, order_id: str, reason: str) -> None:
     fact = kinds.WaybillVoided(waybill_no=parcel.waybill_no, reason=reason).about(f"parcel:{parcel.id}")
     b.say(warehouse_document(order.warehouse), fact)
     b.set(st.parcel, parcel.id, status="voided", waybill_no=None)
+
+
+def give_back(b: Batch, number: str, parcel: str) -> None:
+    """The lost server had given a number to `parcel` before this one gave it to another, whose label must not leave: it gets the next."""
+    taken = b.row(st.waybill, number)
+    if taken is None or taken.parcel == parcel:
+        return
+    other = b.row(st.parcel, taken.parcel)
+    b.set(st.waybill, number, parcel=parcel)
+    if other is None or other.waybill_no != number:
+        return
+    if other.shipped_ms is not None:
+        b.discrepancy("waybill_twice", f"parcel:{other.id}", "platform", number=number)
+        return
+    void(b, other.order_id, GIVEN_BACK)
+    b.set(st.waybill, number, voided_ms=None)
+    obtain(b, other.order_id)
 
 
 def retry_held(b: Batch) -> int:

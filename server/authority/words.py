@@ -157,6 +157,10 @@ DISCREPANCIES: Final[dict[str, Words]] = {
         "恢复备份后，设备带回的原裁定与新裁定不同，请核对账目",
         "after a restore a device returned a verdict that differs from the one made since: check its postings",
     ),
+    "waybill_twice": (
+        "恢复备份后，面单号 {number} 又给了另一个包裹，两个都可能已发出，请联系快递",
+        "after a restore the number {number} was given to another parcel too, and this one has left under it: tell the courier",
+    ),
 }
 NOTICES: Final[dict[str, Words]] = {
     "delisted": (

@@ -407,3 +407,54 @@ def test_d10_the_lost_servers_word_counts_also_when_only_the_warehouse_had_heard
         assert start - sum(restored.money()) == 6000
         assert restored.said(own[0].document, "verdict.purchase"), "its phone hears it"
     assert faults(restored) == []
+
+
+def test_d17_a_restored_server_passes_over_the_numbers_that_the_lost_one_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More parcels left since the backup than the restore skips numbers: dispatch goes on, and no number is given twice."""
+    monkeypatch.setattr("server.installation.WAYBILL_JUMP", 1)
+    day = open_day(tmp_path / "a")
+    day.enrol("warehouse", "wu")
+    day.enrol("picker", "ann")
+    back_up(day, tmp_path)
+    day.orders(f"A1|{CODE}|1", f"A2|{CODE}|1", f"A3|{CODE}|1")
+    day.do(c.RoutesAssign())
+    rows, restored = lose(day, tmp_path)
+    deliver_all(restored, rows)
+    assert {row.number for row in restored.all(st.waybill)} == {"ZT0000000001", "ZT0000000002", "ZT0000000003"}
+    restored.orders(f"B1|{CODE}|1")
+    restored.do(c.RoutesAssign())
+    assert restored.all(st.waybill)[-1].number == "ZT0000000004"
+    assert faults(restored) == []
+
+
+@pytest.mark.parametrize("left", [False, True])
+def test_d17_of_two_parcels_under_one_number_the_lost_servers_keeps_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: bool
+) -> None:
+    """Given out before the devices brought back that the lost server had given it to a parcel, which may have left under it."""
+    monkeypatch.setattr("server.installation.WAYBILL_JUMP", 0)
+    day = open_day(tmp_path / "a")
+    day.enrol("warehouse", "wu")
+    day.enrol("picker", "ann")
+    back_up(day, tmp_path)
+    day.orders(f"A1|{CODE}|1")
+    day.do(c.RoutesAssign())
+    rows, restored = lose(day, tmp_path)
+    restored.orders(f"B1|{CODE}|1")
+    restored.do(c.RoutesAssign())
+    (parcel,) = restored.all(st.parcel)
+    number = "ZT0000000001"
+    assert parcel.waybill_no == number
+    if left:
+        restored.store.upsert(st.parcel, ("id",), {**parcel._mapping, "shipped_ms": restored.now_ms})
+    deliver_all(restored, rows)
+    assert restored.one(st.waybill, st.waybill.c.number == number).parcel == "P1001"
+    if left:
+        assert restored.discrepancies().count("waybill_twice") == 1
+    else:
+        assert restored.parcel(parcel.id).waybill_no == "ZT0000000002"
+        assert restored.state(restored.warehouse(), f"parcel:{parcel.id}")["waybill"]["waybill_no"] == "ZT0000000002"
+        assert restored.one(st.waybill, st.waybill.c.number == number).voided_ms is None
+        assert faults(restored) == []
