@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal, InvalidOperation
 from typing import Final
 
@@ -24,8 +25,10 @@ def read_yuan(text: str) -> int:
     """Return fen from what a person keyed, "48.5" -> 4850.
 
     Raises:
-        RefusedError: `price.unreadable`; no number, finer than a fen, or with a sign.
+        RefusedError: `price.unreadable`; no number, finer than a fen, with a sign, or with a comma that may part thousands.
     """
+    if re.search(r"[,，]\d{3}\b", text):
+        raise RefusedError("price.unreadable", text[:20])
     narrow = text.strip().removeprefix("¥").replace("。", ".").replace(",", ".")
     try:
         amount = Decimal(narrow)

@@ -15,7 +15,8 @@ from pydantic import ValidationError
 
 from sync_core.errors import RefusedError
 
-_YUAN = re.compile(r"^\d{1,9}(\.\d{1,2})?$")
+_YUAN = re.compile(r"^(\d{1,9}|\d{1,3}(,\d{3}){1,2})(\.\d{1,2})?$")
+"""A comma parts thousands and nothing else: `48,5` may mean 48.5."""
 
 Made = TypeVar("Made")
 
@@ -31,10 +32,10 @@ def read_yuan(text: str, *, fen_max: int, fen_min: int = 0) -> int:
     Raises:
         RefusedError: `form.amount`: not an amount, negative, or beyond what is sensible here.
     """
-    clean = plain(text).removeprefix("¥").replace(",", "").removesuffix("元").strip()
+    clean = plain(text).removeprefix("¥").removesuffix("元").strip()
     if not _YUAN.match(clean):
         raise RefusedError("form.amount", f"金额写成 48.5 这样：{text[:30]} / write an amount like 48.5")
-    whole, _, part = clean.partition(".")
+    whole, _, part = clean.replace(",", "").partition(".")
     fen = int(whole) * 100 + int((part + "00")[:2])
     if not fen_min <= fen <= fen_max:
         low, high = f"{fen_min / 100:.2f}", f"{fen_max / 100:.2f}"

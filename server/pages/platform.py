@@ -20,7 +20,7 @@ from server.pages.names import read_names
 from server.pages.problems import NotFoundError
 from server.pages.reads_orders import PAGE_ROWS
 from server.pages.telling import tell_fact
-from server.settings import read_settings
+from server.settings import Settings, read_settings
 from sync_core.errors import RefusedError
 from trade.kinds import PRICE_FEN_MAX
 
@@ -303,12 +303,14 @@ async def set_fees(
     packing: Typed = "0",
     check: Typed = "0",
 ) -> Response:
-    """The fee table for orders accepted from now on (R65)."""
+    """The fee table for orders accepted from now on (R65); what provinces cost otherwise stays as it was set on the server."""
+    known = await asking.read(_settings, asking)
     command = make(
         commands.FeesSet,
         commission_fen_per_piece=read_yuan(commission, fen_max=PRICE_FEN_MAX),
         commission_basis_points=read_yuan(commission_percent, fen_max=100_00),
         courier_fen=read_yuan(courier, fen_max=PRICE_FEN_MAX),
+        courier_fen_by_region=dict(known.fees.courier_fen_by_region),
         packing_fen=read_yuan(packing, fen_max=PRICE_FEN_MAX),
         check_fen_per_piece=read_yuan(check, fen_max=PRICE_FEN_MAX),
     )
@@ -327,10 +329,12 @@ async def set_platform(
 ) -> Response:
     """What a close costs, which regions wait for a person, when the business day starts (D9, D22), what may be done offline (REL-R10)."""
     hours, _, minutes = plain(day_starts).partition(":")
+    known = await asking.read(_settings, asking)
     command = make(
         commands.PlatformSet, commission_stays=bool(commission_stays),
         remote_regions=plain(remote_regions).replace("、", " ").replace(",", " ").split(),
         day_starts_minutes=read_count(hours, at_most=23) * 60 + read_count(minutes or "0", at_most=59),
+        utc_offset_minutes=known.calendar.utc_offset_minutes,
         offline_days=read_count(offline_days, at_most=90), offline_actions=read_count(offline_actions, at_most=1_000_000),
         offline_fen=read_yuan(offline_yuan, fen_max=10**11),
     )  # fmt: skip
@@ -374,6 +378,11 @@ def notices(asking: Platform, page: int = 1) -> Response:
         found, more = reads.notices(conn, "platform", page=page)
         names = read_names(conn, asking.lang, (one["subject"] for one in found))
     return asking.show("notices.html", base=BASE, notices=found, page=page, more=more, names=names)
+
+
+def _settings(asking: Asking) -> Settings:
+    with asking.serving.store.reading() as conn:
+        return read_settings(conn)
 
 
 def _shop_known(asking: Asking, name: str) -> bool:

@@ -121,7 +121,9 @@ async def test_e8_a_price_ten_times_too_high_or_low_is_asked_about_and_can_be_co
     assert confirmed["price_fen"] == 650
 
 
-@pytest.mark.parametrize("price", ["0", "-5", "0.001", "10000.01", "1e3", "abc", "NaN", "inf", "６５．０１x", "1_0"])
+@pytest.mark.parametrize(
+    "price", ["0", "-5", "0.001", "10000.01", "1e3", "abc", "NaN", "inf", "６５．０１x", "1_0", "6,500"]
+)
 async def test_r11_absurd_prices_are_refused_in_plain_words(field: Bench, price: str) -> None:
     answer = await field.post("/buy", tasks="T1-1", price=price, confirm="1")
     assert answer["status"] == 409

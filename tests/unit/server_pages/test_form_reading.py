@@ -23,7 +23,26 @@ def test_amounts_become_whole_fen(text: str, fen: int) -> None:
     assert read_yuan(text, fen_max=10**9) == fen
 
 
-@pytest.mark.parametrize("text", ["", "-5", "1.234", "1e9", "abc", "0x10", "99999999999", "1.", ".5", "NaN", "1 2"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "-5",
+        "1.234",
+        "1e9",
+        "abc",
+        "0x10",
+        "99999999999",
+        "1.",
+        ".5",
+        "NaN",
+        "1 2",
+        "48,5",
+        "48，50",
+        "1,0000",
+        "1,23,456",
+    ],
+)
 def test_absurd_amounts_are_refused(text: str) -> None:
     with pytest.raises(RefusedError):
         read_yuan(text, fen_max=10**9, fen_min=0)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from server.installation import DATABASE
 from tests.unit.server_pages.conftest import PASSWORDS, PLAIN_ORDERS, Browser
 
 MERCHANT_PAGES = (
@@ -278,3 +283,24 @@ def test_r9_a_form_that_made_a_shop_sent_again_leaves_its_merchants_settings(tra
     traded["owner"].done("/merchant/settings", shop="分店", hold_messages="1", tolerance="3.21")
     assert traded["admin"].post("/platform/merchants/M1/shops", shop="分店").status_code == 409
     assert "3.21" in traded["owner"].get("/merchant/settings").text
+
+
+@pytest.mark.parametrize(
+    ("path", "setting", "name", "value"),
+    [
+        ("/platform/fees", "fees", "courier_fen_by_region", {"新疆": 1500}),
+        ("/platform/settings", "platform", "utc_offset_minutes", 360),
+    ],
+)
+def test_r65_d22_a_form_leaves_what_it_does_not_ask(
+    traded: Traded, data: Path, path: str, setting: str, name: str, value: object
+) -> None:
+    admin = traded["admin"]
+    with closing(sqlite3.connect(data / DATABASE)) as conn, conn:
+        conn.execute("INSERT OR REPLACE INTO setting (name, value) VALUES (?, ?)", (setting, json.dumps({name: value})))
+    admin.done(path)
+    with closing(sqlite3.connect(data / DATABASE)) as conn:
+        (after,) = conn.execute("SELECT value FROM setting WHERE name = ?", (setting,)).fetchone()
+    assert json.loads(after)[name] == value
+    if setting == "fees":
+        assert "新疆：15.00" in admin.get("/platform/couriers").text
