@@ -65,7 +65,8 @@ def on_bagged(b: Batch, document: str, fact: PlacedFact) -> None:
 
 
 def open_trip(b: Batch, command: c.TripOpen) -> dict[str, Any]:
-    """A runner's device gets a trip document; what his organisation's warehouse bagged for it, or for no trip yet, goes in (R58, R59, D20).
+    """A runner's device gets a trip document; what his organisation's warehouse bagged for it, or for no bag any more, goes in; where no
+    bag is named, all that waits (R58, R59, D20). Another bag is in another runner's hands.
 
     Raises:
         RefusedError: `device.unknown`, `trip.open_already`.
@@ -79,11 +80,9 @@ def open_trip(b: Batch, command: c.TripOpen) -> dict[str, Any]:
     if b.row(st.trip, trip_id) is not None:
         raise RefusedError("trip.open_already", "这个批次已经交出 / this trip was given out already")
     p = st.piece.c
-    opened = select(st.trip.c.id)
+    bags = p.trip == trip_id if command.trip is not None else p.trip.not_in(select(st.trip.c.id))
     waiting = b.conn.execute(
-        select(p.code, p.warehouse, p.trip)
-        .where(p.place == "with_runner", (p.trip == trip_id) | (p.trip.not_in(opened)) | (p.trip.is_(None)))
-        .order_by(p.code)
+        select(p.code, p.warehouse, p.trip).where(p.place == "with_runner", bags | p.trip.is_(None)).order_by(p.code)
     ).all()
     bagged = [row.code for row in waiting if _may_carry(b, device, row.warehouse)]
     if command.trip is None and not bagged and b.rows(st.trip, device=command.device, day=day):

@@ -655,6 +655,31 @@ def test_r58_a_bag_whose_trip_ended_goes_with_the_next(shop: Shop) -> None:
     assert faults(day) == []
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_r58_d15_a_named_bag_takes_nothing_out_of_another_runners_bag(shop: Shop, *, named: bool) -> None:
+    day, other = shop.day, shop.day.enrol("runner", "bo")
+    day.orders(f"A2|{CODE}|1")
+    day.do(c.RoutesAssign())
+    second = shop.phone.buy("T1002-1", 6000)
+    shop.wall.say(day.warehouse(), kinds.ScannedIn().about(f"piece:{second}"))
+    ship(day, shop.wall, "O1002", second)
+    shop.inspect()
+    shop.bag("bag1")
+    day.do(c.ReturnExpected(order="O1002", courier_no="R2"))
+    shop.wall.say(day.warehouse(), kinds.PieceInspected(passed=True).about(f"piece:{second}", "return:R2"))
+    shop.wall.say(day.warehouse(), kinds.PieceBagged().about(f"piece:{second}", "trip:bag2"))
+    first = day.do(c.TripOpen(device=shop.phone.number, trip="bag1" if named else None))
+    assert first["pieces"] == (1 if named else 2)
+    if named:
+        theirs = day.do(c.TripOpen(device=other.number, trip="bag2"))
+        assert theirs["pieces"] == 1
+        stall = day.piece(second).stall_id
+        refunded = kinds.PieceRefunded(received_fen=6000, means=kinds.Means.CASH)
+        other.say(theirs["document"], refunded.about(f"piece:{second}", stall))
+        assert day.piece(second).place == "back_at_stall"
+    assert faults(day) == []
+
+
 @pytest.mark.parametrize("fit_first", [True, False])
 @pytest.mark.parametrize("fit_by", ["wu", "li"])
 def test_r56_inspected_at_two_terminals_the_server_says_what_the_terminals_say(
