@@ -28,6 +28,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Final
 
 from nahuo.data_folder import is_sqlite, look_at, read_only
+from server.installation import NOT_FOR_BACKUP
 from sync_core.errors import CorruptError, IncompatibleError, RefusedError
 from sync_core.replica import INSTALL_TOKEN
 from sync_core.twin import TWIN
@@ -36,7 +37,7 @@ FORMAT: Final = 1
 MANIFEST: Final = "manifest.json"
 MANIFEST_BYTES_MAX: Final = 1024 * 1024
 """About 8,000 files; a data folder has ten."""
-_LEFT_OUT: Final = (INSTALL_TOKEN, "ballast", TWIN)
+_LEFT_OUT: Final = (INSTALL_TOKEN, *NOT_FOR_BACKUP, "ballast", TWIN)
 _SET_ASIDE: Final = "set-aside"
 _LEFT_OUT_ENDINGS: Final = ("-wal", "-shm", "-journal", ".lock", ".new", ".partial", ".pid", ".log")
 _BLOCK_BYTES: Final = 1024 * 1024

@@ -10,10 +10,11 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, func, select, update
 
 from server import schema as s
 from server import schema_trade as st
@@ -27,7 +28,8 @@ from sync_core.identity import Ed25519Signer, open_signer
 DATABASE = "nahuo.db"
 KEY = "server.key"
 TOKEN = "install.token"
-NOT_FOR_BACKUP = (TOKEN,)
+EXTENT = "log.extent"
+NOT_FOR_BACKUP = (TOKEN, EXTENT)
 FIRST_DEVICE = 100
 DEVICE_JUMP = 1000
 """More than any shop enrols between two backups."""
@@ -50,6 +52,17 @@ class Server:
     secret: bytes
     restored: bool
     zone: str
+
+    def note_extent(self) -> None:
+        """Keep beside the database how far its log reaches by now; any thread.
+
+        Raises:
+            OSError: the disk did not take it; the older word stays.
+        """
+        with self.store.reading() as conn:
+            extent = _extent(conn)
+        if extent != _read_extent(self.data / EXTENT):
+            write_durably(self.data / EXTENT, str(extent).encode())
 
 
 def init_server(data: Path, *, database: str | None = None, now_ms: int) -> Server:
@@ -74,6 +87,7 @@ def open_server(
         known = get_meta(conn, "install_digest")
         number = int(get_meta(conn, "server_number", 0))
         restored = known is not None and not hmac.compare_digest(known, digest or "")
+        restored = restored or _extent(conn) < _read_extent(data / EXTENT)
         if known is None or restored:
             token, digest = token or secrets.token_hex(32), digest
             if digest is None:
@@ -97,9 +111,13 @@ def open_server(
                 f"{data / KEY} is not the key of this database: put back the {KEY} that belongs to it, from its backup"
             )
         zone = str(get_meta(conn, "zone", "Asia/Shanghai"))
-    return Server(
+    server = Server(
         data=data, store=store, signer=signer, number=number, secret=secret_of(signer), restored=restored, zone=zone
     )
+    # After the commit: a start that dies between the two, or has no room for it, costs one number more.
+    with suppress(OSError):
+        server.note_extent()
+    return server
 
 
 def secret_of(signer: Ed25519Signer) -> bytes:
@@ -110,6 +128,17 @@ def secret_of(signer: Ed25519Signer) -> bytes:
 def _skip_numbers(conn: Connection) -> None:
     r = st.courier_range.c
     conn.execute(update(st.courier_range).where(r.next <= r.last).values(next=r.next + WAYBILL_JUMP))
+
+
+def _extent(conn: Connection) -> int:
+    return int(conn.execute(select(func.coalesce(func.max(s.envelope.c.n), 0))).scalar_one())
+
+
+def _read_extent(path: Path) -> int:
+    try:
+        return int(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return 0
 
 
 def _read_token(path: Path) -> tuple[str | None, str | None]:

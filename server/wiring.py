@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from fastapi import FastAPI
+from sqlalchemy.exc import DBAPIError
 from starlette.websockets import WebSocket
 
 from server.authority import Authority
-from server.installation import open_server
+from server.installation import Server, open_server
 from server.running import Running, wall_clock_ms
 from server.sync_endpoint import SyncPorts, serve_sync
 from server.sync_ports import SyncDesk
@@ -49,6 +50,7 @@ async def open_running(app: FastAPI, *, data: Path, database: str | None, synchr
     finally:
         noting.cancel()
         await asyncio.to_thread(writer.stop)
+        await _note_extent(server)
         server.store.close()
 
 
@@ -59,6 +61,13 @@ async def _note_seen(running: Running, writer: Writer) -> None:
         numbers = running.connected()
         if numbers:
             writer.seen(numbers)
+        await _note_extent(running.server)
+
+
+async def _note_extent(server: Server) -> None:
+    """Whoever puts an older database in place of this one is known by it; what cannot be noted now is noted the next time."""
+    with suppress(OSError, DBAPIError):
+        await asyncio.to_thread(server.note_extent)
 
 
 async def sync(socket: WebSocket) -> None:

@@ -16,7 +16,7 @@ from server import schema_trade as st
 from server.authority import Authority
 from server.authority.authority import POSITION
 from server.authority.batch import Batch
-from server.installation import TOKEN, open_server
+from server.installation import DATABASE, TOKEN, open_server
 from server.recount import recount_server
 from server.rows import get_meta, set_meta
 from sync_core.check import Check
@@ -257,6 +257,26 @@ def test_a_restored_backup_takes_the_next_server_number_and_jumps_the_device_cou
     third = open_server(tmp_path / "b", synchronous="OFF", now_ms=START_MS, seed=b"s" * 32)
     assert (third.number, third.restored) == (1, False)
     third.store.close()
+
+
+def test_an_older_database_under_the_same_install_token_is_a_restored_one(tmp_path: Path) -> None:
+    """A dump is loaded again, or a file put back by hand: the token is in its place, but what was signed since must not be signed again."""
+    day = open_day(tmp_path / "a")
+    day.store.close()
+    shutil.copy(tmp_path / "a" / DATABASE, tmp_path / "dump")
+    lost = open_server(tmp_path / "a", synchronous="OFF", now_ms=START_MS, seed=b"s" * 32)
+    phone = Day(server=lost, authority=Authority(lost)).enrol("picker", "ann")
+    lost.note_extent()
+    lost.store.close()
+    shutil.copy(tmp_path / "dump", tmp_path / "a" / DATABASE)
+    copy = open_server(tmp_path / "a", synchronous="OFF", now_ms=START_MS, seed=b"s" * 32)
+    assert (copy.number, copy.restored) == (1, True)
+    restored = Day(server=copy, authority=Authority(copy))
+    assert restored.enrol("picker", "ann").number > phone.number
+    copy.store.close()
+    again = open_server(tmp_path / "a", synchronous="OFF", now_ms=START_MS, seed=b"s" * 32)
+    assert (again.number, again.restored) == (1, False)
+    again.store.close()
 
 
 @pytest.mark.parametrize("order", ["server_first", "devices_first"])
