@@ -62,10 +62,11 @@ def scan_waybill(node: Node, text: str) -> Outcome | None:
     parcel, state, voided = found
     about = {"parcel": parcel, "order": state["order"], "waybill_no": text}
     parts = {"waybill": text}
-    if voided:
+    under_it = [scan for scan in state["shipped"] if scan["waybill_no"] == text]
+    if voided and not under_it:
         return Outcome(word="stop_voided", parts=parts, answer=about)
     if state["shipped"]:
-        first = state["shipped"][0]
+        first = (under_it or state["shipped"])[0]
         shown = {**parts, "at": clock(first["at_ms"]), "terminal": first["device"]}
         return Outcome(word="already_shipped", parts=shown, answer=about)
     order = read_order(node, str(state["order"]))

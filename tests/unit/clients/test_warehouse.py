@@ -218,6 +218,19 @@ async def test_e16_a_voided_waybill_does_not_ship(warehouse: Bench) -> None:
     assert (await warehouse.post("/scan", code="YT880000000001"))["outcome"] == "stop_voided"
 
 
+async def test_e18_what_has_left_is_told_so_also_when_its_number_was_voided_behind_it(warehouse: Bench) -> None:
+    """The terminal died behind its commit, so nobody saw that it had shipped; its order was closed before the second scan."""
+    await single(warehouse)
+    await warehouse.post("/scan", code=code(1))
+    await warehouse.post("/scan", code="YT880000000001")
+    warehouse.say(WALL, kinds.OrderClosed().about("order:O1"))
+    warehouse.say(WALL, kinds.WaybillVoided(waybill_no="YT880000000001").about("parcel:P1"))
+    before = warehouse.facts()
+    again = await warehouse.post("/scan", code="YT880000000001")
+    assert (again["outcome"], again["tone"]) == ("already_shipped", "warn")
+    assert warehouse.facts() == before
+
+
 async def test_d17_a_reprint_is_the_same_number_and_the_next_copy(warehouse: Bench) -> None:
     await single(warehouse)
     await warehouse.post("/scan", code=code(1))
