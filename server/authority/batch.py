@@ -178,11 +178,14 @@ class Batch:
         """Write a device's fact, whole, into the other open documents that need it (`trade.carry`), and a late one into the
         successor of the document that it was said in.
 
-        The stall leads to the directory only: another task at the same stall may be another organisation's (D20).
+        The stall leads to the directory only: another task at the same stall may be another organisation's (D20). A bag scan leads to the
+        trip that it names only: the runner who brought the piece back before does not have it again (D15).
         """
         targets = carry_targets(fact.kind)
         here = self.newest(document)
-        speaking = self._speaking_of(fact.subjects, targets) if targets else []
+        bagged = fact.kind == kinds.PieceBagged.KIND
+        subjects = [x for x in fact.subjects if not bagged or subject_type(x) == "trip"]
+        speaking = self._speaking_of(subjects, targets) if targets else []
         for other in dict.fromkeys(self.newest(name) for name in speaking):
             if other in (document, here) or document_kind(other) not in targets or self.is_closed(other):
                 continue

@@ -33,7 +33,8 @@ SELECT v.fact, v.document FROM verdict v WHERE v.rule = 'verdict.purchase' AND N
 
 # Ids are unique within a document only, so a copy is told by id, kind and subjects. A document that was closed when the fact was
 # decided takes no copy; its successor (the same name with another number) does. One that spoke of the subject only later got its
-# state with the assignment. A stall leads to the directory only: another task at it is another's, perhaps another organisation's.
+# state with the assignment. A stall leads to the directory only: another task at it is another's, perhaps another organisation's; a bag
+# scan to the trip that it names.
 # What a device says again under its next number was carried when it was said first.
 _NOT_IN_THE_OTHER: Final = """
 SELECT DISTINCT f.id, f.kind, f.document, earlier.document AS other
@@ -42,6 +43,7 @@ JOIN verdict v ON v.id = f.document || '|' || f.id || '|decide:' || f.kind
 JOIN fact_subject mine ON mine.document = f.document AND mine.writer = f.writer AND mine.seq = f.seq AND mine.place = f.place
 JOIN fact_subject theirs ON theirs.subject = mine.subject AND theirs.document <> f.document
  AND (mine.subject NOT LIKE 'stall:%' OR theirs.document LIKE 'market/%')
+ AND (mine.subject LIKE 'trip:%' OR f.kind <> 'piece.bagged')
 JOIN fact earlier ON earlier.document = theirs.document AND earlier.writer = theirs.writer
  AND earlier.seq = theirs.seq AND earlier.place = theirs.place AND earlier.n < f.n
 JOIN document d ON d.name = earlier.document AND (d.closed_ms IS NULL OR d.closed_ms > v.decided_ms)

@@ -680,6 +680,23 @@ def test_r58_d15_a_named_bag_takes_nothing_out_of_another_runners_bag(shop: Shop
     assert faults(day) == []
 
 
+def test_d15_what_was_brought_back_and_goes_with_another_runner_is_in_his_bag_only(shop: Shop) -> None:
+    day, other = shop.day, shop.day.enrol("runner", "bo")
+    piece = f"piece:{shop.code}"
+    shop.inspect()
+    shop.bag("bag1")
+    first = shop.trip("bag1")
+    shop.wall.say(day.warehouse(), kinds.PieceBroughtBack().about(piece))
+    shop.bag("bag2")
+    second = day.do(c.TripOpen(device=other.number, trip="bag2"))["document"]
+    assert day.state(first, piece)["place"] == "in_stock"
+    assert day.state(second, piece)["place"] == "with_runner"
+    shop.wall.say(day.warehouse(), kinds.PieceBroughtBack().about(piece))
+    shop.bag("bag1")
+    assert day.state(first, piece)["place"] == "with_runner", "it goes with the first runner again"
+    assert day.state(second, piece)["place"] == "in_stock"
+
+
 @pytest.mark.parametrize("fit_first", [True, False])
 @pytest.mark.parametrize("fit_by", ["wu", "li"])
 def test_r56_inspected_at_two_terminals_the_server_says_what_the_terminals_say(
