@@ -2,7 +2,8 @@
 
 The writer thread alone opens `transaction()`; everything durable happens there, so no two writers ever race and the order of
 `envelope.n` is the order of commits. Readers use `reading()`, a connection of their own, and see whole commits only.
-SQLite runs in WAL with synchronous=FULL: a commit that returned survives a power cut (reliability notes, section 2).
+SQLite runs in WAL with synchronous=FULL: a commit that returned survives a power cut (reliability notes, section 2). PostgreSQL is not let
+off that by its own settings.
 """
 
 from __future__ import annotations
@@ -312,7 +313,7 @@ def open_store(url_or_path: str | Path, *, synchronous: str = "FULL") -> Store:
     """Open (and make, if it is new) the database at a path or a SQLAlchemy URL.
 
     Raises:
-        IncompatibleError: it was written by a newer version.
+        IncompatibleError: it was written by a newer version, or is a PostgreSQL that cannot keep every text.
         DiskError: the disk is full, read-only, or does not give or take bytes.
         CorruptError: what it gives is no database.
     """
@@ -334,6 +335,8 @@ def open_store(url_or_path: str | Path, *, synchronous: str = "FULL") -> Store:
     else:
         engine = create_engine(url, pool_size=8, max_overflow=40, pool_pre_ping=True)
         writer = create_engine(url, pool_size=1, max_overflow=0, pool_pre_ping=True)
+        for each in (engine, writer):
+            _prepare_postgresql(each)
     store = Store(engine, writer)
     try:
         with disk_told_plainly():
@@ -378,6 +381,22 @@ def _prepare_sqlite(engine: Engine, begin: str, synchronous: str) -> None:
     @event.listens_for(engine, "begin")
     def _begin(conn: Connection) -> None:
         conn.exec_driver_sql(begin)
+
+
+def _prepare_postgresql(engine: Engine) -> None:
+    # Before SQLAlchemy's own first look, which an encoding that is none breaks.
+    @event.listens_for(engine, "connect", insert=True)
+    def _connect(raw: Any, _record: Any) -> None:
+        encoding = raw.info.parameter_status("server_encoding")
+        if encoding != "UTF8":
+            raise IncompatibleError(
+                f"the PostgreSQL database keeps {encoding}: make one with ENCODING 'UTF8' TEMPLATE template0"
+            )
+        with raw.cursor() as cursor:
+            cursor.execute(
+                "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
+            )
+        raw.commit()
 
 
 def _migrate(store: Store) -> None:

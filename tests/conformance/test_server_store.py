@@ -8,7 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, delete, insert, select, text, update
+from sqlalchemy import Connection, create_engine, delete, insert, select, text, update
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DatabaseError, NotSupportedError
 
 from server import schema as s
@@ -254,3 +255,45 @@ def test_a_claim_waits_for_the_transaction_that_is_open(store: Store, other: Sto
     assert other.read_vector("d") == {101: 1}
     with pytest.raises(AlreadyOpenError, match="it alone writes"), store.transaction():
         pass
+
+
+def test_p8_a_commit_waits_for_the_disk_whatever_the_database_was_told(empty_postgresql: str) -> None:
+    """Without it a PostgreSQL that crashes forgets what was acknowledged, and the server signs other words under the same numbers."""
+    engine = create_engine(
+        empty_postgresql.replace("postgresql://", "postgresql+psycopg://"), isolation_level="AUTOCOMMIT"
+    )
+    with engine.connect() as conn:
+        conn.execute(text("ALTER ROLE CURRENT_USER SET synchronous_commit = off"))
+    try:
+        opened = open_store(empty_postgresql)
+        with opened.transaction() as conn:
+            assert conn.execute(text("SHOW synchronous_commit")).scalar_one() == "on"
+        with opened.outside_writer() as conn:
+            assert conn.execute(text("SHOW synchronous_commit")).scalar_one() == "on"
+        opened.close()
+    finally:
+        with engine.connect() as conn:
+            conn.execute(text("ALTER ROLE CURRENT_USER RESET synchronous_commit"))
+        engine.dispose()
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+def test_a_database_that_cannot_keep_chinese_is_refused_before_anything_is_made(
+    empty_postgresql: str, encoding: str
+) -> None:
+    engine = create_engine(
+        empty_postgresql.replace("postgresql://", "postgresql+psycopg://"), isolation_level="AUTOCOMMIT"
+    )
+    with engine.connect() as conn:
+        conn.execute(text("DROP DATABASE IF EXISTS other"))
+        conn.execute(
+            text(f"CREATE DATABASE other ENCODING '{encoding}' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'")
+        )
+    url = make_url(empty_postgresql).set(database="other").render_as_string(hide_password=False)
+    try:
+        with pytest.raises(IncompatibleError, match="UTF8"):
+            open_store(url)
+    finally:
+        with engine.connect() as conn:
+            conn.execute(text("DROP DATABASE other WITH (FORCE)"))
+        engine.dispose()
