@@ -95,7 +95,12 @@ WAREHOUSE: Final[dict[str, tuple[str, str]]] = {
         "{code} goes to a buyer: scan it in the in/ship mode",
     ),
     "scan.not_stock": ("这件不在库存里", "Not in stock"),
-    "scan.not_stock.more": ("{code} 没有验过货，不能装袋", "{code} was not inspected: it cannot be bagged"),
+    "scan.not_stock.more": ("{code} 现在是：{place}", "{code} is: {place}"),
+    "scan.elsewhere": ("停 · 不入格", "STOP · not for a cell"),
+    "scan.elsewhere.more": (
+        "{code} 记着：{place}。没有改动，不对就交主管",
+        "{code} stands as: {place}. Nothing was changed; if that is wrong, a supervisor must know",
+    ),
     "scan.brought_back": ("带回 · 入库", "Brought back · stock"),
     "scan.brought_back.more": ("{code} 退货没办成，回到库存", "{code} is stock again"),
     "scan.swapped": ("两件已对调", "Swapped"),

@@ -8,6 +8,7 @@ from typing import Final, Literal
 
 from clients.runtime.language import Language, say
 from sync_core.facts import Json
+from trade import words
 
 Tone = Literal["ok", "warn", "stop", "info"]
 
@@ -38,6 +39,7 @@ TONES: Final[Mapping[str, Tone]] = {
     "bagged_again": "warn",
     "sold": "stop",
     "not_stock": "stop",
+    "elsewhere": "stop",
     "brought_back": "ok",
     "swapped": "ok",
     "reprinted": "ok",
@@ -70,6 +72,8 @@ class Outcome:
         parts = dict(self.parts)
         if "why" in parts:
             parts["why"] = say(language, f"parked.{parts['why']}")
+        if "place" in parts:
+            parts["place"] = words.say(words.PLACES, str(parts["place"]), language)
         return say(language, f"scan.{self.word}.more", **parts)
 
     def as_json(self) -> dict[str, Json]:

@@ -107,7 +107,8 @@ def bag(node: Node, code: PieceCode, trip: str, *, confirmed: bool) -> Outcome:
     if state is None or state["place"] != "in_stock":
         if state is not None and state["place"] in ("inbound", "in_cell", "packed", "shipped") and state["return"]:
             return Outcome(word="sold", parts={"code": tail(code)}, answer=about)
-        return Outcome(word="not_stock", parts={"code": tail(code)}, answer=about)
+        parts = {"code": tail(code), "place": "—" if state is None else state["place"]}
+        return Outcome(word="not_stock", parts=parts, answer=about)
     if stock_task_for(node, code) is not None:
         return Outcome(word="sold", parts={"code": tail(code)}, answer=about)
     garment = state["garment"]

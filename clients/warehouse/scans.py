@@ -36,6 +36,9 @@ MODES: Final[tuple[Mode, ...]] = ("door", "returns", "bag")
 SCAN_CHARS_MAX: Final = 300
 _SWAPPED_AT: Final = frozenset({"wanted", "with_picker", "inbound", "in_cell"})
 """Places of a piece that is on its way to an order and not packed yet."""
+_NO_MATTER_OF_THE_DOOR: Final = frozenset(
+    {"return_in", "pending", "back_at_stall", "returned_to_buyer", "handed_to_merchant", "written_off"}
+)
 
 
 def scan(node: Node, text: str, *, mode: Mode, trip: str, confirmed: bool = False) -> Outcome:
@@ -67,12 +70,12 @@ def scan_label(node: Node, label: ScannedLabel) -> Outcome:
     """Scan a bag's label in; the scan that completes an order packs it and prints the waybill."""
     state = read_piece(node, label.code)
     if state is not None:
-        known = _already_here(node, label, state)
+        known = _lies_elsewhere(node, label, state) or _already_here(node, label, state)
         if known is not None:
             return known
     task = (state["task"] if state is not None else None) or (label.qr.task if label.qr is not None else None)
     with node.replica.transaction():
-        if state is not None and state["place"] == "with_runner":
+        if state is not None and _with_runner(state):
             return returns_desk.bring_back(node, label.code)
         drawn = stock_task_for(node, label.code) if state is not None and state["place"] == "in_stock" else None
         if drawn is not None:
@@ -134,6 +137,22 @@ def _draw(node: Node, label: ScannedLabel, task: str) -> Outcome:
     cell, terminal = _cell_of(order, label)
     about: dict[str, Json] = {"piece": label.code, "task": task, "order": order_id, "drawn": True, "cell": cell or None}
     return _stopped(order, about) or _place(node, order, about, cell, terminal, label)
+
+
+def _with_runner(state: State) -> bool:
+    """True while a runner has it, or said that he left it at the stall or gave it up: here it is after all (D15)."""
+    gave_up = state["place"] == "written_off" and state["refused"] is not None
+    return gave_up or state["place"] in ("with_runner", "left_at_stall")
+
+
+def _lies_elsewhere(node: Node, label: ScannedLabel, state: State) -> Outcome | None:
+    """A garment that came back belongs to the returns desk, and one that has gone for good is none for a cell: nothing is recorded."""
+    if state["place"] not in _NO_MATTER_OF_THE_DOOR or _with_runner(state):
+        return None
+    if state["place"] == "return_in":
+        return returns_desk.receive(node, state["return"]["courier_no"])
+    parts = {"code": tail(label.code), "place": state["place"]}
+    return Outcome(word="elsewhere", parts=parts, answer={"piece": label.code, "place": state["place"]})
 
 
 def _already_here(node: Node, label: ScannedLabel, state: State) -> Outcome | None:
@@ -254,4 +273,5 @@ def _at_returns_desk(node: Node, clean: str) -> Outcome:
     courier_no = ((state or {}).get("return") or {}).get("courier_no")
     if courier_no is not None:
         return returns_desk.receive(node, str(courier_no))
-    return Outcome(word="not_stock", parts={"code": tail(label.code)}, answer={"piece": label.code})
+    parts = {"code": tail(label.code), "place": "—" if state is None else state["place"]}
+    return Outcome(word="not_stock", parts=parts, answer={"piece": label.code})

@@ -183,11 +183,12 @@ def on_inspected(b: Batch, document: str, fact: PlacedFact) -> None:
 
 
 def on_brought_back(b: Batch, document: str, fact: PlacedFact) -> None:
-    """A runner brought the piece back: stock again (D15)."""
+    """A runner brought the piece back, perhaps after he had said that it is left at the stall or lost: stock again (D15)."""
     code = first_id(fact.subjects, "piece") or ""
     piece = b.row(st.piece, code)
-    if piece is not None and piece.place in ("with_runner", "left_at_stall"):
+    if piece is not None and piece.place in ("with_runner", "left_at_stall", "written_off"):
         b.set(st.piece, code, warehouse=warehouse_of(document))
+        b.settle_discrepancy(f"stall_refused|piece:{code}", "已带回入库 / it was brought back")
         to_stock(b, code)
 
 
@@ -273,11 +274,9 @@ def on_refused(b: Batch, document: str, fact: PlacedFact) -> None:
         "left_at_stall": "left_at_stall",
         "written_off": "written_off",
     }
-    if piece.place in (
-        "with_runner",
-        "left_at_stall",
-        "written_off",
-    ):  # Not brought back, sold or packed before he was heard (E24).
+    # Not brought back, sold or packed before he was heard (E24).
+    is_with_him = piece.place in ("with_runner", "left_at_stall", "written_off")
+    if is_with_him:
         b.set(st.piece, code, place=place[body.then])
     _say_refund(b, document, fact, code, piece, "refused", 0)
     then_zh, then_en = AFTER_REFUSAL[body.then]
@@ -292,7 +291,7 @@ def on_refused(b: Batch, document: str, fact: PlacedFact) -> None:
             then_zh=then_zh,
             then_en=then_en,
         )
-    if body.then in ("left_at_stall", "written_off"):
+    if is_with_him and body.then in ("left_at_stall", "written_off"):
         b.discrepancy("stall_refused", f"piece:{code}", piece.owner, facts=[fact.id], then_zh=then_zh, then_en=then_en)
 
 

@@ -357,6 +357,53 @@ async def test_r58_return_mode_takes_a_piece_out_of_stock_into_the_bag(warehouse
     assert back["outcome"] == "brought_back"
 
 
+def ran(body: kinds.PieceRefused | kinds.PieceRefunded) -> Fact:
+    """What a runner said at the stall, as the server carries it out of his trip."""
+    fact = body.about(f"piece:{code(1)}", "stall:国大/3F/315")
+    return carry(
+        PlacedFact(
+            id="301.1.0", kind=fact.kind, subjects=fact.subjects, body=fact.body, device=301, person="p1", at_ms=NOW_MS,
+            role="runner", schema=1, writer=301, seq=1, index=0, basis={},
+        )
+    )  # fmt: skip
+
+
+async def bagged(bench: Bench) -> None:
+    await returned(bench)
+    await bench.post("/return/inspect", **{"return": "SF7001002003", "piece": code(1), "passed": "1"})
+    await bench.post("/scan", code=code(1), mode="bag", trip="bag-1")
+
+
+@pytest.mark.parametrize("then", ["bring_back", "left_at_stall", "written_off"])
+async def test_d15_whatever_its_runner_said_a_piece_at_the_door_was_brought_back(warehouse: Bench, then: str) -> None:
+    await bagged(warehouse)
+    warehouse.say(WALL, ran(kinds.PieceRefused.model_validate({"reason": "smell", "then": then})))
+    assert (await warehouse.post("/scan", code=code(1)))["outcome"] == "brought_back"
+    assert (await warehouse.get("/stock"))["stock"] == [code(1)]
+
+
+async def test_r60_a_piece_that_its_stall_took_back_goes_into_no_cell(warehouse: Bench) -> None:
+    await bagged(warehouse)
+    warehouse.say(WALL, ran(kinds.PieceRefunded(received_fen=6500, means=kinds.Means.CASH)))
+    before = warehouse.facts()
+    answer = await warehouse.post("/scan", code=code(1))
+    assert (answer["outcome"], answer["tone"], answer["place"]) == ("elsewhere", "stop", "back_at_stall")
+    assert "已退档口" in answer["zh"]
+    assert warehouse.facts() == before
+
+
+async def test_r54_a_returned_garment_at_the_door_is_one_to_inspect_and_goes_into_no_cell(warehouse: Bench) -> None:
+    await returned(warehouse)
+    before = warehouse.facts()
+    assert (await warehouse.post("/scan", code=code(1)))["outcome"] == "return_again"
+    await warehouse.post(
+        "/return/inspect", **{"return": "SF7001002003", "piece": code(1), "passed": "0", "reason": "脏"}
+    )
+    answer = await warehouse.post("/scan", code=code(1))
+    assert (answer["outcome"], answer["place"]) == ("elsewhere", "pending")
+    assert warehouse.facts() == before + 1
+
+
 async def test_d21_a_piece_past_its_term_is_bagged_only_with_a_supervisor(warehouse: Bench) -> None:
     await returned(warehouse, bought_at_ms=NOW_MS - 9 * 86_400_000)
     await warehouse.post("/return/inspect", **{"return": "SF7001002003", "piece": code(1), "passed": "1"})

@@ -165,12 +165,25 @@ def test_d15_e24_a_refusal_that_arrives_after_the_piece_was_brought_back_moves_n
     assert shop.day.task("T1002-1").piece == shop.code, "it can be sold"
 
 
-def test_d15_brought_back_is_stock_again(shop: Shop) -> None:
+@pytest.mark.parametrize("then", [None, "left_at_stall", "written_off"])
+@pytest.mark.parametrize("late", [True, False])
+def test_d15_brought_back_is_stock_again(shop: Shop, then: str | None, *, late: bool) -> None:
+    """Whatever its runner had said of it at the stall, and whenever that is heard."""
+    day, piece = shop.day, f"piece:{shop.code}"
     shop.inspect()
     shop.bag()
-    shop.trip()
-    shop.wall.say(shop.day.warehouse(), kinds.PieceBroughtBack().about(f"piece:{shop.code}"))
-    assert shop.day.piece(shop.code).place == "in_stock"
+    document = shop.trip()
+    shop.phone.sync(document)
+    shop.phone.offline = late
+    if then is not None:
+        refused = kinds.PieceRefused.model_validate({"reason": "smell", "then": then})
+        shop.phone.say(document, refused.about(piece, day.piece(shop.code).stall_id))
+    shop.wall.say(day.warehouse(), kinds.PieceBroughtBack().about(piece))
+    shop.phone.offline = False
+    shop.phone.deliver()
+    assert day.piece(shop.code).place == day.state(day.warehouse(), piece)["place"] == "in_stock"
+    assert day.discrepancies() == []
+    assert faults(day) == []
 
 
 def second_merchant(day: Day) -> None:
