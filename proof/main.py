@@ -16,9 +16,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Final
 
-from proof.report import Part, Size, lines, machine, page, read_part, write_part
+from proof.report import ROOT, Part, Size, lines, machine, page, read_part, write_part
 
-ROOT: Final = Path(__file__).resolve().parents[1]
 PAGE: Final = ROOT / "docs" / "proof.md"
 RESULTS: Final = ROOT / "proof" / "results"
 """What the page says, a file a part: kept with the source, so that a part that runs again elsewhere takes its place among the rest."""

@@ -21,9 +21,8 @@ from typing import Final
 from nahuo.sim.prepared import prepare_now
 from nahuo.sim.runs import run_one
 from proof.plants import HARMLESS, PLANTS, Plant, planted
-from proof.report import Part, Size
+from proof.report import ROOT, Part, Size
 
-ROOT: Final = Path(__file__).resolve().parents[1]
 PAGE: Final = ROOT / "docs" / "planted-bugs.md"
 KEPT: Final = Path(__file__).with_name("planted.json")
 """{plant: what found it}: so that a short run begins where a long one ended, and the page can be written again."""

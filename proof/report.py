@@ -17,6 +17,9 @@ from pathlib import Path
 from typing import Any, Final
 
 FAULTS_SHOWN_MAX: Final = 20
+ROOT: Final = Path(__file__).resolve().parents[1]
+WRITTEN: Final = ("docs/proof.md", "docs/planted-bugs.md", "proof/planted.json", "proof/results")
+"""What proofs themselves write into the project."""
 
 
 class Size(StrEnum):
@@ -103,16 +106,19 @@ def machine(size: Size) -> dict[str, str]:
     }
 
 
-def commit() -> str:
-    """Name the commit that is run."""
+def commit(root: Path = ROOT) -> str:
+    """Name the commit that is run; `-dirty` when anything differs from it but what proofs themselves write."""
+    others = [f":!{path}" for path in WRITTEN]
     try:
-        said = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
-            capture_output=True, text=True, check=True, cwd=Path(__file__).parent,
-        )  # fmt: skip
+        name = _git(root, "describe", "--always", "--abbrev=12")
+        changed = _git(root, "status", "--porcelain", "--untracked-files=no", "--", ".", *others)
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return said.stdout.strip()
+    return f"{name}-dirty" if changed else name
+
+
+def _git(root: Path, *arguments: str) -> str:
+    return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True, cwd=root).stdout.strip()
 
 
 def write_part(folder: Path, part: Part, where: dict[str, str]) -> Path:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from nahuo.sim.runs import run_one
-from proof.planted import PAGE, ROOT, SHORT_CPU_SECONDS, choose, find, find_share, page, read_kept
+from proof.planted import PAGE, SHORT_CPU_SECONDS, choose, find, find_share, page, read_kept
 from proof.plants import HARMLESS, LAYERS, PLANTS, Plant, planted
+from proof.report import ROOT
 from sync_core import hub
 from sync_core.hub import _judge_run
 
