@@ -44,6 +44,7 @@ def unknown(node: Node, courier_no: str) -> Outcome:  # noqa: ARG001 - the desk'
 
 def take_unmatched(node: Node, courier_no: str, *, shelf: str, sender_phone: str) -> Outcome:
     """Take in a parcel nobody announced, with a shelf place and the sender's phone; it is bound later (E19)."""
+    courier_no = courier_no.upper()
     if not courier_no.isascii() or not 6 <= len(courier_no) <= 40 or not courier_no.isalnum():
         raise RefusedError("return.courier_no", courier_no[:40])
     if read_return(node, courier_no) is not None:

@@ -60,8 +60,8 @@ def scan(node: Node, text: str, *, mode: Mode, trip: str, confirmed: bool = Fals
     try:
         label = read_label(clean)
     except CodeError:
-        if read_return(node, clean) is not None:
-            return returns_desk.receive(node, clean)
+        if read_return(node, clean.upper()) is not None:
+            return returns_desk.receive(node, clean.upper())
         raise
     return scan_label(node, label)
 
@@ -263,15 +263,16 @@ def swap(node: Node, first: str, second: str) -> Outcome:
 
 
 def _at_returns_desk(node: Node, clean: str) -> Outcome:
-    if read_return(node, clean) is not None:
-        return returns_desk.receive(node, clean)
+    courier_no = clean.upper()  # Typed by hand it may be in small letters; the bar code says capitals.
+    if read_return(node, courier_no) is not None:
+        return returns_desk.receive(node, courier_no)
     try:
         label = read_label(clean)
     except CodeError:
-        return returns_desk.unknown(node, clean)
+        return returns_desk.unknown(node, courier_no)
     state = read_piece(node, label.code)
-    courier_no = ((state or {}).get("return") or {}).get("courier_no")
-    if courier_no is not None:
-        return returns_desk.receive(node, str(courier_no))
+    came_under = ((state or {}).get("return") or {}).get("courier_no")
+    if came_under is not None:
+        return returns_desk.receive(node, str(came_under))
     parts = {"code": tail(label.code), "place": "—" if state is None else state["place"]}
     return Outcome(word="not_stock", parts=parts, answer={"piece": label.code})

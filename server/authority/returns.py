@@ -56,19 +56,20 @@ def expect_return(b: Batch, command: c.ReturnExpected) -> dict[str, Any]:
             raise RefusedError("return.pieces", "有的件不在这个已发订单里 / some pieces are not of this shipped order")
     if not pieces:
         raise RefusedError("return.not_shipped", "订单还没有发出的件 / no piece of the order has shipped")
-    known = b.row(st.expected_return, command.courier_no)
+    courier_no = command.courier_no.upper()  # As its bar code says it, however it was typed.
+    known = b.row(st.expected_return, courier_no)
     if known is not None and known.order_id is not None:
         raise RefusedError("return.known", "这个快递单号已登记 / this courier number is known already")
     document = warehouse_document(order.warehouse)
     merchant = b.row(st.merchant, order.merchant)
     body = kinds.ReturnExpected(
-        courier_no=command.courier_no, order_no=order.order_no, merchant=order.merchant,
+        courier_no=courier_no, order_no=order.order_no, merchant=order.merchant,
         merchant_name=merchant.name if merchant is not None else order.merchant, pieces=[garment_of(b, piece) for piece in pieces],
     )  # fmt: skip
-    subjects = [f"return:{command.courier_no}", f"order:{order.id}", *(f"piece:{piece.code}" for piece in pieces)]
+    subjects = [f"return:{courier_no}", f"order:{order.id}", *(f"piece:{piece.code}" for piece in pieces)]
     b.say(document, body.about(*subjects))
-    note_expected(b, command.courier_no, order, [piece.code for piece in pieces], document)
-    return {"courier_no": command.courier_no, "pieces": len(pieces)}
+    note_expected(b, courier_no, order, [piece.code for piece in pieces], document)
+    return {"courier_no": courier_no, "pieces": len(pieces)}
 
 
 def note_expected(b: Batch, courier_no: str, order: Row[Any], codes: Sequence[str], document: str) -> None:

@@ -316,8 +316,8 @@ async def returned(bench: Bench, **changes: Any) -> None:
 async def test_r53_the_couriers_number_finds_the_return(warehouse: Bench) -> None:
     await ship(warehouse)
     warehouse.say(WALL, expected())
-    answer = await warehouse.post("/scan", code="SF7001002003", mode="returns")
-    assert (answer["outcome"], answer["pieces"]) == ("return_received", [code(1)])
+    answer = await warehouse.post("/scan", code="sf7001002003", mode="returns")
+    assert (answer["outcome"], answer["pieces"]) == ("return_received", [code(1)]), "typed in small letters"
     assert (await warehouse.post("/scan", code="SF7001002003", mode="returns"))["outcome"] == "return_again"
 
 

@@ -592,6 +592,14 @@ def test_e19_an_unknown_return_is_taken_in_and_matched_later(shop: Shop) -> None
     assert day.piece(shop.code).place == "return_in"
 
 
+def test_r73_a_couriers_number_is_known_as_its_bar_code_says_it(shop: Shop) -> None:
+    day = shop.day
+    assert day.do(c.ReturnExpected(order="O1001", courier_no="sf7001"))["courier_no"] == "SF7001"
+    assert day.ask(c.ReturnExpected(order="O1001", courier_no="SF7001"))["code"] == "return.known"
+    shop.wall.say(day.warehouse(), kinds.ReturnReceived(courier_no="SF7001", matched=True).about("return:SF7001"))
+    assert day.piece(shop.code).place == "return_in"
+
+
 def test_d18_purging_deletes_the_keys_of_shipped_parcels(shop: Shop) -> None:
     from server.receivers import parcel_keys
 
