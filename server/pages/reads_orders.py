@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, selec
 
 from server.commands import OrdersImport
 from server.ledger import available_of, held_of
-from server.pages.reads_story import story
+from server.pages.reads_story import story, without_others
 from server.schema import command as command_table
 from server.schema import device, entry, posting
 from server.schema_trade import (
@@ -121,7 +121,8 @@ def order(conn: Connection, order_id: str, merchant: str | None) -> Row | None:
     ]
     found["merchant_name"] = merchant_name(conn, found["merchant"])
     parts = _subjects(order_id, tasks, pieces, found["parcels"], found["returns"])
-    found["story"] = story(conn, parts)
+    told = story(conn, parts)
+    found["story"] = told if merchant is None else without_others(conn, told, merchant)
     return found
 
 

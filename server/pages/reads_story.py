@@ -14,6 +14,8 @@ from typing import Any
 from sqlalchemy import Connection, select, tuple_
 
 from server.schema import device, envelope, fact, fact_subject
+from server.schema_trade import expected_return, piece, shop_order
+from trade.ids import ids_of, order_of_task
 from trade.kinds import BY_KIND, Step
 
 Row = dict[str, Any]
@@ -53,6 +55,38 @@ def story(conn: Connection, subjects: Sequence[str]) -> list[Row]:
     for index, row in enumerate(told):
         row["unseen"] = _unseen(row, told[:index])
     return told
+
+
+def without_others(conn: Connection, told: Sequence[Row], merchant: str) -> list[Row]:
+    """Return what one merchant may read of a story: nothing that names another's order, parcel or return, and of a garment that is
+    another's by now nothing that was said of it since (D20).
+    """
+    about = [{*row["subjects"], *(f"order:{order}" for order in _orders_in(row["subjects"]))} for row in told]
+    named = [subject for subjects in about for subject in subjects]
+    o, r, p = shop_order.c, expected_return.c, piece.c
+    queries = {
+        "order": select(o.id).where(o.id.in_(ids_of(named, "order")), o.merchant != merchant),
+        "return": select(r.courier_no).where(
+            r.courier_no.in_(ids_of(named, "return")), r.merchant.not_in((merchant, ""))
+        ),
+        "piece": select(p.code).where(p.code.in_(ids_of(named, "piece")), p.owner != merchant),
+    }
+    others = {kind: {f"{kind}:{found}" for found in conn.execute(query).scalars()} for kind, query in queries.items()}
+    hidden = [bool(subjects & (others["order"] | others["return"])) for subjects in about]
+    since: dict[str, int] = {}
+    for row, hides in zip(told, hidden, strict=True):
+        for subject in others["piece"].intersection(row["subjects"]) if hides else ():
+            since[subject] = min(row["n"], since.get(subject, row["n"]))
+    return [
+        row
+        for row, hides in zip(told, hidden, strict=True)
+        if not hides and all(row["n"] <= since.get(subject, row["n"]) for subject in row["subjects"])
+    ]
+
+
+def _orders_in(subjects: Sequence[str]) -> set[str]:
+    of_tasks = {order for task in ids_of(subjects, "task") if (order := order_of_task(task)) is not None}
+    return {*ids_of(subjects, "order"), *of_tasks, *(f"O{parcel[1:]}" for parcel in ids_of(subjects, "parcel"))}
 
 
 def merge_places(rows: Sequence[Row]) -> list[Row]:

@@ -12,6 +12,7 @@ from server import commands as c
 from server import schema as s
 from server import schema_trade as st
 from server.ledger_reading import statement
+from server.pages import reads_orders
 from server.recount import recount_server, recount_store
 from server.recount.money import check_money
 from tests.unit.server.day import Day, Device
@@ -393,6 +394,34 @@ def swap(day: Day, wall: Device, one: str, two: str) -> None:
     """The bags of T1001-1 and T1002-1 carry each other's label (E11)."""
     swapped = kinds.PiecesSwapped(tasks=["T1002-1", "T1001-1"])
     wall.say(day.warehouse(), swapped.about(f"piece:{one}", f"piece:{two}", "task:T1001-1", "task:T1002-1"))
+
+
+def test_d20_a_resold_pieces_story_tells_each_merchant_of_his_own_order(shop: Shop) -> None:
+    day = shop.day
+    draw_for_another(shop)
+    ship(day, shop.wall, "O1002", shop.code)
+    day.do(c.ReturnExpected(order="O1002", courier_no="R2"))
+    shop.wall.say(
+        day.warehouse(), kinds.ReturnReceived(courier_no="R2", matched=True).about("return:R2", f"piece:{shop.code}")
+    )
+    shop.wall.say(day.warehouse(), kinds.PieceInspected(passed=True).about(f"piece:{shop.code}", "return:R2"))
+    shop.bag()
+    shop.refund(shop.trip(), 6000)
+    with day.store.reading() as conn:
+        first, second, whole = (
+            reads_orders.order(conn, order, merchant)
+            for order, merchant in (("O1001", "m1"), ("O1002", "m2"), ("O1001", None))
+        )
+    assert first is not None
+    assert second is not None
+    assert whole is not None
+    told = [[fact["kind"] for fact in order["story"]] for order in (first, second)]
+    assert [kinds_.count("parcel.shipped") for kinds_ in told] == [1, 1]
+    assert [kinds_.count("piece.refunded") for kinds_ in told] == [0, 1], "the second merchant's piece was refunded"
+    for order, other in ((first, ("O1002", "T1002-1", "R2")), (second, ("O1001", "T1001-1", "R1"))):
+        said = json.dumps([(fact["subjects"], fact["body"]) for fact in order["story"]])
+        assert not [word for word in other if f'{word}"' in said]
+    assert len(whole["story"]) > len(first["story"])
 
 
 @pytest.mark.parametrize("end", ["resold", "closed"])
