@@ -293,7 +293,7 @@ class Link:
             case session.Received(document=document, runs=runs):
                 admitted = self._replica.admit(document, runs)
                 talk.settle(document, heads=admitted.heads, applied=not admitted.refusals)
-                if admitted.refusals:
+                if admitted.needs_fresh_start:
                     raise RetryableError(f"the server's update was not taken: {admitted.refusals[0].detail}")
                 if not self._unfolded:
                     self._unfolded, self._folded_ms = True, _monotonic_ms()

@@ -37,6 +37,8 @@ class Admitted:
     heads: Mapping[int, int]
     fresh: int
     refusals: tuple[Refusal, ...]
+    needs_fresh_start: bool = False
+    """Only a new connection helps: something is missing before what came, or it speaks under our own number."""
 
 
 class ReplicaAtHub(ReplicaStore):
@@ -89,7 +91,8 @@ class ReplicaAtHub(ReplicaStore):
                 conn.executemany(
                     "INSERT OR IGNORE INTO unfolded VALUES (?, ?)", [(document, subject) for subject in sorted(dirty)]
                 )
-        return Admitted(heads=heads, fresh=fresh, refusals=tuple(refusals))
+        again = any(refusal.code == "gate.gap" or refusal.device == self.number for refusal in refusals)
+        return Admitted(heads=heads, fresh=fresh, refusals=tuple(refusals), needs_fresh_start=again)
 
     def _admit_run(self, conn: sqlite3.Connection, document: str, run: Run) -> tuple[int, Refusal | None, set[str]]:
         head, before = self._head(document, run.device)
@@ -97,6 +100,8 @@ class ReplicaAtHub(ReplicaStore):
             # A copy's words under our number: never ours to continue. `is_doubled` sees it, and they come again once we have another.
             return 0, None, set()
         if run.first_seq > head.seq + 1:
+            if self._refused_from(document, run.device) <= head.seq + 1:
+                return 0, None, set()  # What it follows was refused, and will be again.
             detail = f"the hub sent seq {run.first_seq} after {head.seq}"
             return (
                 0,

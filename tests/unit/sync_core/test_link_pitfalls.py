@@ -29,14 +29,20 @@ class Hub:
     ) -> None:
         self.log = log
         self._hello = hello
+        self._talk: Session | None = None
         self.updates = 0
         self.connections = 0
         self._break_at = break_at
 
+    def tell(self, document: str) -> None:
+        """Something was committed; it goes out with the next answer."""
+        assert self._talk is not None
+        self._talk.committed(document, self.log.read_vector(document))
+
     async def serve(self, socket: ServerConnection) -> None:
         """One connection."""
         self.connections += 1
-        talk = Session(Side.HUB, now_ms=0)
+        talk = self._talk = Session(Side.HUB, now_ms=0)
         async for message in socket:
             assert isinstance(message, bytes)
             for event in talk.receive(message, now_ms=0):
@@ -127,6 +133,30 @@ async def test_p1_an_upload_that_failed_is_tried_again_without_another_write(rep
         await until(lambda: replica.waiting().actions == 0, link)
     assert hub.connections >= 3
     assert hub.log.read_vector(DOCUMENT)[700] == 5
+
+
+async def test_p4_a_word_of_another_that_cannot_be_taken_keeps_nobody_from_delivering_his_own(replica: Replica) -> None:
+    """After a restore another device says other things under the numbers that are here: its chain ends here, the rest goes on."""
+    log = MemoryLog([700, 701, 702])
+    opening = chain(0, DOCUMENT, [[opened(700, 701, 702)]])
+    other = chain(701, DOCUMENT, [[put(2, "jar2")], [put(3, "jar2")]])
+    for run in (opening, other, chain(702, DOCUMENT, [[put(9, "jar9")]])):
+        commit_batch(log, [Submission(document=DOCUMENT, runs=(run,), sent_by=0, received_ms=0)])
+    replica.admit(DOCUMENT, [chain(701, DOCUMENT, [[put(1)]])])
+    replica.act(DOCUMENT, [put(1, "jar7")], person="ann", at_ms=1)
+    hub = Hub(log, lambda _update: False)
+    async with linked(replica, hub) as link:
+        await until(lambda: replica.waiting().actions == 0 and replica.state_vector(DOCUMENT).get(702) == 1, link)
+        later = chain(701, DOCUMENT, [[put(4, "jar2")]], after=log.heads(DOCUMENT)[701])
+        more = chain(702, DOCUMENT, [[put(5, "jar2")]], after=log.heads(DOCUMENT)[702])
+        for run in (later, more):
+            commit_batch(log, [Submission(document=DOCUMENT, runs=(run,), sent_by=0, received_ms=0)])
+        hub.tell(DOCUMENT)
+        replica.act(DOCUMENT, [put(6, "jar7")], person="ann", at_ms=1)
+        await until(lambda: replica.waiting().actions == 0 and replica.state_vector(DOCUMENT).get(702) == 2, link)
+        assert replica.state_vector(DOCUMENT)[701] == 1
+        assert hub.connections == 1
+        assert link.status.phase is Phase.LIVE
 
 
 async def test_p1_a_token_that_could_not_be_fetched_is_asked_for_again(replica: Replica) -> None:
