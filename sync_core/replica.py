@@ -301,12 +301,14 @@ class Replica(ReplicaAtHub):
         return serial
 
     def renew_twin(self) -> None:
-        """Write the twin anew from what is committed; a disk that does not take it leaves the old one, to be written later."""
+        """Write the twin anew from what is committed; a disk that does not give or take it leaves the old one, to be written later: what
+        was committed is not told as failed.
+        """
         super().renew_twin()
         if self.twin is not None:
             try:
                 self.twin.write_anew(self.twin_identity(), self.outbox())
-            except OSError:
+            except (OSError, sqlite3.OperationalError):
                 self.twin.failed = True
 
     def save(self, envelopes: Sequence[tuple[str, bytes]]) -> None:

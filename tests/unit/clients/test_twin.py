@@ -95,6 +95,28 @@ def test_what_a_hub_refuses_after_all_stands_in_the_twin_again(tmp_path: Path) -
     replica.close()
 
 
+@pytest.mark.parametrize("error", [sqlite3.OperationalError("disk I/O error"), OSError(5, "no")])
+def test_a_twin_that_cannot_be_renewed_is_no_failure_of_what_was_committed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    replica = kept(enrolled(tmp_path / "replica.db", 101, synchronous="OFF"), tmp_path)
+    told: list[str] = []
+    replica.listeners.append(told.append)
+
+    def unreadable() -> list[tuple[str, bytes]]:
+        raise error
+
+    with monkeypatch.context() as broken:
+        broken.setattr(replica, "outbox", unreadable)
+        replica.acknowledged(DOCUMENT, {101: 1}, whole=True, at_ms=5)
+    assert replica.proven(DOCUMENT)[101] == 1
+    assert replica.twin is not None
+    assert replica.twin.is_too_long, "it is written anew a moment later"
+    replica.renew_twin()
+    assert list(read_twin(tmp_path / TWIN).envelopes) == replica.outbox()
+    replica.close()
+
+
 def test_a_document_that_was_forgotten_while_another_owes_work_is_no_damage(tmp_path: Path) -> None:
     """The twin is emptied when nothing is owed at all: until then it holds what the hub has, also of what has left."""
     replica = enrolled(tmp_path / "replica.db", 101, synchronous="OFF")
