@@ -42,6 +42,14 @@ async def test_a_copy_gets_a_new_number_and_a_new_key_and_says_its_work_again(fi
     assert waiting.actions == 1
 
 
+async def test_a_code_gives_a_copy_no_number_under_which_its_work_would_be_forgotten(field: Bench) -> None:
+    await copied(field)
+    answer = await field.post("/enrol", code="ABCDE23456")
+    assert (answer["number"], field.replica.number, field.replica.is_copy) == (DEVICE, DEVICE, True)
+    await renumber(field.replica, field.key, field.door)
+    assert field.replica.waiting().actions == 1
+
+
 async def test_without_the_server_a_copy_stays_what_it_was(field: Bench) -> None:
     await copied(field)
     old_key = field.key.public_key
