@@ -6,7 +6,7 @@ within a day it is an orphan with an owner (E12). Rules R51, R52, R57, R71, R72,
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Row
 
@@ -27,6 +27,9 @@ from trade import kinds
 from trade.ids import first_id, ids_of
 from trade.pricing import owners_share
 from trade.stock_conflicts import judge_stock
+
+AFTER_THE_BAG: Final = ("with_runner", "back_at_stall", "left_at_stall", "written_off")
+"""Where a piece is that went into a bag and was not brought back."""
 
 
 def on_scanned_in(b: Batch, document: str, fact: PlacedFact) -> None:
@@ -91,7 +94,7 @@ def on_drawn(b: Batch, document: str, fact: PlacedFact) -> None:
     if task is None or piece is None:
         b.discrepancy("drawn_unknown", f"piece:{code}", PLATFORM, facts=[fact.id])
         return
-    if piece.place == "with_runner":
+    if piece.place in AFTER_THE_BAG:
         settle_stock_conflict(b, document, code)
         return
     wanted = b.row(st.wanted, task.wanted)
@@ -132,7 +135,11 @@ def settle_stock_conflict(b: Batch, document: str, code: str) -> None:
         b.say(document, verdict.about(*subjects))
         task = b.row(st.task, first_id(sale.subjects, "task"))
         if verdict.winner == "bag":
-            b.set(st.piece, code, place="with_runner", reserved=None)
+            piece = b.row(st.piece, code)
+            gone_on = (
+                piece is not None and piece.place in AFTER_THE_BAG
+            )  # Its runner may have been at the stall already.
+            b.set(st.piece, code, reserved=None, **({} if gone_on else {"place": "with_runner"}))
             if task is not None:
                 _look_elsewhere(b, task, code)
         elif task is not None:

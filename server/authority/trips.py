@@ -5,7 +5,7 @@ Rules R58, R59, R77, D14, D15, D20, E21, E24.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import Row, select
 
@@ -16,14 +16,11 @@ from server.authority.batch import PLATFORM, Batch, warehouse_of
 from server.authority.documents import add_to_scope, organisation_of
 from server.authority.forgotten import numbers_of
 from server.authority.returns import garment_of
-from server.authority.sorting import disappoint, settle_stock_conflict
+from server.authority.sorting import AFTER_THE_BAG, disappoint, settle_stock_conflict
 from sync_core.errors import RefusedError
 from sync_core.facts import PlacedFact
 from trade import kinds
 from trade.ids import first_id
-
-AFTER_THE_BAG: Final = ("with_runner", "back_at_stall", "left_at_stall", "written_off")
-"""Where a piece is that went into a bag and was not brought back."""
 
 
 def on_bagged(b: Batch, document: str, fact: PlacedFact) -> None:

@@ -611,6 +611,36 @@ def test_d14_d4_a_bag_that_wins_sends_one_picker_and_no_second(shop: Shop, sent:
     assert day.task("T1002-1.2").status == ("out" if sent else "ready")
 
 
+@pytest.mark.parametrize("end", ["refunded", "left_at_stall", "written_off"])
+def test_d14_e24_a_sale_that_is_heard_after_the_stall_took_the_piece_serves_nobody_with_it(
+    shop: Shop, end: str
+) -> None:
+    """The terminal that drew it was offline longer than the runner was away: its buyer is served from a stall."""
+    day, piece = shop.day, f"piece:{shop.code}"
+    shop.inspect()
+    day.orders(f"A2|{CODE}|1")
+    other = day.enrol("warehouse", "li")
+    other.sync(day.warehouse())
+    other.offline = True
+    other.say(day.warehouse(), kinds.PieceDrawn().about(piece, "task:T1002-1", "order:O1002"))
+    shop.bag()
+    document = shop.trip()
+    if end == "refunded":
+        shop.refund(document, 6000)
+    else:
+        refused = kinds.PieceRefused.model_validate({"reason": "smell", "then": end})
+        shop.phone.say(document, refused.about(piece, day.piece(shop.code).stall_id))
+    before = day.piece(shop.code)
+    other.offline = False
+    other.deliver()
+    assert (day.piece(shop.code).place, day.piece(shop.code).order_id) == (before.place, "O1001")
+    assert day.state(day.warehouse(), piece)["place"] == before.place
+    assert (day.wanted("T1002-1").keeper, day.task("T1002-1.2").status) == (None, "ready")
+    verdict = json.loads(day.said(day.warehouse(), "verdict.stock")[0].body)
+    assert (verdict["winner"], verdict["todo"]) == ("bag", "pick_again")
+    assert faults(day) == []
+
+
 def test_e19_an_unknown_return_is_taken_in_and_matched_later(shop: Shop) -> None:
     day = shop.day
     body = kinds.ReturnReceived(courier_no="R9", matched=False, shelf="S3")
