@@ -28,8 +28,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Final
 
 from nahuo.data_folder import is_sqlite, look_at, read_only
-from server.installation import NOT_FOR_BACKUP
+from server.installation import AGAIN, NOT_FOR_BACKUP
 from sync_core.errors import CorruptError, IncompatibleError, RefusedError
+from sync_core.files import write_durably
 from sync_core.replica import INSTALL_TOKEN
 from sync_core.twin import TWIN
 
@@ -109,10 +110,11 @@ def check_backup(path: Path) -> Backup:
     return Backup(path=path, kind=manifest["kind"], made_at_ms=manifest["made_at_ms"], files=found)
 
 
-def restore_backup(path: Path, data: Path) -> Backup:
+def restore_backup(path: Path, data: Path, *, again: int = 0) -> Backup:
     """Put the backup `path` into the new or empty folder `data`; return what was restored.
 
-    The restored server or device notices by its missing install token that it is not the original, and takes a new number.
+    The restored server or device notices by its missing install token that it is not the original, and takes a new number. `again`: how
+    many servers were restored from this backup or an older one before, which it does not know of: their numbers are passed over.
 
     Raises:
         RefusedError: `data` holds something already; nothing was changed.
@@ -134,6 +136,8 @@ def restore_backup(path: Path, data: Path) -> Backup:
                     while block := file.read(_BLOCK_BYTES):
                         out.write(block)
                     _sync(out)
+        if again and backup.kind == "server":
+            write_durably(inside / AGAIN, str(again).encode())
         if data.exists():
             data.rmdir()
         inside.rename(data)

@@ -143,6 +143,14 @@ def _add_folders(commands: Any) -> None:
     restore = _command(commands, "restore", _run_restore, "put a backup into a new or empty folder")
     restore.add_argument("--from", dest="file", type=Path, required=True, metavar="FILE")
     _data(restore)
+    restore.add_argument(
+        "--again",
+        type=int,
+        default=0,
+        metavar="N",
+        choices=range(99),
+        help="N servers have worked already since this backup was made that were restored themselves: use none of their numbers",
+    )
     _json_flag(restore)
 
     token = _command(
@@ -328,7 +336,7 @@ def _run_backup(chosen: argparse.Namespace) -> int:
 def _run_restore(chosen: argparse.Namespace) -> int:
     from nahuo.backup import restore_backup
 
-    backup = restore_backup(chosen.file, chosen.data)
+    backup = restore_backup(chosen.file, chosen.data, again=chosen.again)
     body = {"folder": str(chosen.data), "kind": backup.kind, "made_at_ms": backup.made_at_ms, "files": backup.files}
     _show(chosen, body, lambda: f"{backup.kind}: {len(backup.files)} files restored into {chosen.data}")
     return 0

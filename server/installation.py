@@ -29,7 +29,9 @@ DATABASE = "nahuo.db"
 KEY = "server.key"
 TOKEN = "install.token"
 EXTENT = "log.extent"
-NOT_FOR_BACKUP = (TOKEN, EXTENT)
+AGAIN = "restored.again"
+"""Written by the restore: how many servers were restored before this one since its backup was made, each under a number of its own."""
+NOT_FOR_BACKUP = (TOKEN, EXTENT, AGAIN)
 FIRST_DEVICE = 100
 DEVICE_JUMP = 1000
 """More than any shop enrols between two backups."""
@@ -54,15 +56,15 @@ class Server:
     zone: str
 
     def note_extent(self) -> None:
-        """Keep beside the database how far its log reaches by now; any thread.
+        """Keep beside the database how far its log reaches by now, and under which number; any thread.
 
         Raises:
             OSError: the disk did not take it; the older word stays.
         """
         with self.store.reading() as conn:
-            extent = _extent(conn)
-        if extent != _read_extent(self.data / EXTENT):
-            write_durably(self.data / EXTENT, str(extent).encode())
+            noted = [_extent(conn), self.number]
+        if noted != _read_counts(self.data / EXTENT, 2):
+            write_durably(self.data / EXTENT, " ".join(map(str, noted)).encode())
 
 
 def init_server(data: Path, *, database: str | None = None, now_ms: int) -> Server:
@@ -87,7 +89,8 @@ def open_server(
         known = get_meta(conn, "install_digest")
         number = int(get_meta(conn, "server_number", 0))
         restored = known is not None and not hmac.compare_digest(known, digest or "")
-        restored = restored or _extent(conn) < _read_extent(data / EXTENT)
+        extent, used = _read_counts(data / EXTENT, 2)
+        restored = restored or _extent(conn) < extent
         if known is None or restored:
             token, digest = token or secrets.token_hex(32), digest
             if digest is None:
@@ -95,13 +98,18 @@ def open_server(
                 write_durably(data / TOKEN, token.encode())
             set_meta(conn, "install_digest", digest)
         if restored:
-            number += 1
-            if number not in limits.SERVER_NUMBERS:
+            (again,) = _read_counts(data / AGAIN, 1)
+            lost = 1 + max(again, used - number)
+            if number + lost not in limits.SERVER_NUMBERS:
                 raise IncompatibleError("this server was restored a hundred times: its numbers are used up")
-            # What the lost server handed out after the backup must not be handed out again.
-            set_meta(conn, "device_next", int(get_meta(conn, "device_next", FIRST_DEVICE)) + DEVICE_JUMP)
-            set_meta(conn, "order_next", int(get_meta(conn, "order_next", FIRST_ORDER)) + ORDER_JUMP)
-            _skip_numbers(conn)
+            # What the lost servers handed out after the backup must not be handed out again, and what they said holds.
+            set_meta(conn, "device_next", int(get_meta(conn, "device_next", FIRST_DEVICE)) + lost * DEVICE_JUMP)
+            set_meta(conn, "order_next", int(get_meta(conn, "order_next", FIRST_ORDER)) + lost * ORDER_JUMP)
+            _skip_numbers(conn, lost)
+            for between in range(number + 1, number + lost):
+                row = {"number": between, "public_key": signer.public_key, "since_ms": now_ms}
+                insert_once(conn, s.server_number, row)
+            number += lost
         set_meta(conn, "server_number", number)
         insert_once(conn, s.server_number, {"number": number, "public_key": signer.public_key, "since_ms": now_ms})
         registered = select(s.server_number.c.public_key).where(s.server_number.c.number == number)
@@ -116,6 +124,7 @@ def open_server(
     )
     # After the commit: a start that dies between the two, or has no room for it, costs one number more.
     with suppress(OSError):
+        (data / AGAIN).unlink(missing_ok=True)
         server.note_extent()
     return server
 
@@ -125,20 +134,21 @@ def secret_of(signer: Ed25519Signer) -> bytes:
     return hashlib.sha256(signer.sign(b"nahuo server secret")).digest()
 
 
-def _skip_numbers(conn: Connection) -> None:
+def _skip_numbers(conn: Connection, lost: int) -> None:
     r = st.courier_range.c
-    conn.execute(update(st.courier_range).where(r.next <= r.last).values(next=r.next + WAYBILL_JUMP))
+    conn.execute(update(st.courier_range).where(r.next <= r.last).values(next=r.next + lost * WAYBILL_JUMP))
 
 
 def _extent(conn: Connection) -> int:
     return int(conn.execute(select(func.coalesce(func.max(s.envelope.c.n), 0))).scalar_one())
 
 
-def _read_extent(path: Path) -> int:
+def _read_counts(path: Path, count: int) -> list[int]:
     try:
-        return int(path.read_text())
+        numbers = [max(0, int(text)) for text in path.read_text().split()]
     except (FileNotFoundError, ValueError):
-        return 0
+        numbers = []
+    return numbers if len(numbers) == count else [0] * count
 
 
 def _read_token(path: Path) -> tuple[str | None, str | None]:

@@ -15,6 +15,7 @@ import pytest
 
 from clients.runtime.repair import keep_twin, open_or_repair
 from nahuo.backup import MANIFEST, check_backup, make_backup, restore_backup
+from server.installation import init_server, open_server
 from sync_core.errors import CorruptError, IncompatibleError, RefusedError
 from sync_core.replica import INSTALL_TOKEN, Replica
 from sync_core.twin import TWIN, Twin, read_twin
@@ -75,6 +76,16 @@ def test_restored_client_knows_that_it_is_a_copy(client: Path, tmp_path: Path) -
         say(copy, "three")
     assert copy.state_vector(DOCUMENT) == {0: 1, 101: 2}
     copy.close()
+
+
+def test_a_backup_of_a_server_that_is_restored_again_says_so_to_its_start(tmp_path: Path) -> None:
+    init_server(tmp_path / "server", now_ms=1_800_000_000_000).store.close()
+    backup = make_backup(tmp_path / "server", tmp_path / "b").path
+    for again, number in ((0, 1), (1, 2), (-1, 1)):
+        restore_backup(backup, tmp_path / f"again {again}", again=again)
+        server = open_server(tmp_path / f"again {again}", now_ms=1_800_000_000_000)
+        assert server.number == number
+        server.store.close()
 
 
 def test_the_twin_with_its_second_copy_of_the_key_stays_out_and_the_restored_device_is_a_copy(

@@ -16,13 +16,13 @@ from server import schema_trade as st
 from server.authority import Authority
 from server.authority.authority import POSITION
 from server.authority.batch import Batch
-from server.installation import DATABASE, TOKEN, open_server
+from server.installation import AGAIN, DATABASE, TOKEN, open_server
 from server.recount import recount_server
 from server.rows import get_meta, set_meta
 from sync_core.check import Check
 from sync_core.errors import CorruptError
 from tests.unit.server.day import START_MS, Day, Device, open_day
-from tests.unit.server.restoring import back_up, deliver_all, faults, lose, two_phones_for_one_piece
+from tests.unit.server.restoring import back_up, deliver_all, faults, lose, open_again, two_phones_for_one_piece
 from trade import kinds
 from trade.projections import MARKET_DAY
 
@@ -259,6 +259,30 @@ def test_a_restored_backup_takes_the_next_server_number_and_jumps_the_device_cou
     third.store.close()
 
 
+def test_a_backup_that_is_restored_again_passes_over_the_numbers_of_the_server_between(tmp_path: Path) -> None:
+    """Both would sign under one number, and give one number to two devices and one name to two orders; what the first said still holds."""
+    day = open_day(tmp_path / "a")
+    wall = day.enrol("warehouse", "wu")
+    day.store.close()
+    for name in "bc":
+        shutil.copytree(tmp_path / "a", tmp_path / name, ignore=shutil.ignore_patterns(TOKEN))
+    (tmp_path / "c" / AGAIN).write_text("1")
+    between = open_again(tmp_path / "b")
+    phone = between.enrol("picker", "ann")
+    between.orders(f"A1|{CODE}|1")
+    between.do(c.RoutesAssign())
+    rows = sorted(between.all(s.envelope), key=lambda row: (row.device, row.n))
+    again = open_again(tmp_path / "c")
+    assert (between.server.number, again.server.number) == (1, 2)
+    assert again.enrol("picker", "bob").number == phone.number + 1000
+    deliver_all(again, [row for row in rows if row.document in (f"device/{wall.number}/1", again.warehouse())])
+    again.orders(f"B1|{CODE}|1")
+    assert again.all(st.shop_order)[0].number > between.all(st.shop_order)[0].number
+    again.store.close()
+    assert open_again(tmp_path / "c").server.number == 2
+    between.store.close()
+
+
 def test_an_older_database_under_the_same_install_token_is_a_restored_one(tmp_path: Path) -> None:
     """A dump is loaded again, or a file put back by hand: the token is in its place, but what was signed since must not be signed again."""
     day = open_day(tmp_path / "a")
@@ -277,6 +301,10 @@ def test_an_older_database_under_the_same_install_token_is_a_restored_one(tmp_pa
     again = open_server(tmp_path / "a", synchronous="OFF", now_ms=START_MS, seed=b"s" * 32)
     assert (again.number, again.restored) == (1, False)
     again.store.close()
+    shutil.copy(tmp_path / "dump", tmp_path / "a" / DATABASE)
+    once_more = open_server(tmp_path / "a", synchronous="OFF", now_ms=START_MS, seed=b"s" * 32)
+    assert (once_more.number, once_more.restored) == (2, True)
+    once_more.store.close()
 
 
 @pytest.mark.parametrize("order", ["server_first", "devices_first"])
