@@ -19,7 +19,8 @@ from nahuo.sim.runs import run_one, run_seeds
 from nahuo.sim.shrink import shrink
 from proof.simulation import kept_seeds
 
-SHORT_RANGE = range(1, 21)
+SHORT_RANGE = range(1, 9)
+"""A taste: the proof runs 200 on every push."""
 
 ALWAYS_SEEN = (
     "command_routes.assign",
@@ -51,11 +52,11 @@ def test_the_same_seed_is_the_same_day_in_any_process(tmp_path: Path) -> None:
     traces = []
     for number, hash_seed in enumerate(("1", "77")):
         out = tmp_path / f"{number}.json"
-        command = [sys.executable, "-m", "nahuo", "sim", "--seeds", "31:50", "--jobs", "1", "--json", str(out)]
+        command = [sys.executable, "-m", "nahuo", "sim", "--seeds", "31:38", "--jobs", "1", "--json", str(out)]
         subprocess.run(command, check=False, capture_output=True, env={**os.environ, "PYTHONHASHSEED": hash_seed})
         traces.append(json.loads(out.read_text("utf-8"))["traces"])
     assert traces[0] == traces[1]
-    assert len(set(traces[0].values())) == 20
+    assert len(set(traces[0].values())) == 8
 
 
 def test_another_seed_is_another_day() -> None:
