@@ -19,17 +19,20 @@ from server.authority.documents import free_cell
 from server.authority.holds import owners_about
 from server.authority.line_reading import own_facts_of_line
 from server.authority.purchases import serve_want
-from server.authority.shelving import settle_arrival
+from server.authority.shelving import settle_arrival, to_stock
 from server.ledger import PRINCIPAL, tell_parts
 from server.rows import to_json
 from sync_core.facts import PlacedFact
 from trade import kinds
 from trade.ids import first_id, ids_of
 from trade.pricing import owners_share
-from trade.stock_conflicts import judge_stock
+from trade.stock_conflicts import BagWins, SaleWins, judge_stock
 
 AFTER_THE_BAG: Final = ("with_runner", "back_at_stall", "left_at_stall", "written_off")
 """Where a piece is that went into a bag and was not brought back."""
+LOST_TO_NOBODY: Final = "stock.lost_to_nobody"
+"""The rule under which a sale is noted that lost to what has not got the piece any more: a bag that was brought back."""
+_SERVING: Final = ("inbound", "in_cell", "packed")
 
 
 def on_scanned_in(b: Batch, document: str, fact: PlacedFact) -> None:
@@ -94,8 +97,9 @@ def on_drawn(b: Batch, document: str, fact: PlacedFact) -> None:
     if task is None or piece is None:
         b.discrepancy("drawn_unknown", f"piece:{code}", PLATFORM, facts=[fact.id])
         return
-    if piece.place in AFTER_THE_BAG:
-        settle_stock_conflict(b, document, code)
+    lost = settle_stock_conflict(b, document, code)
+    if piece.place in AFTER_THE_BAG or fact.id in lost:
+        _shelve_if_nobody_has_it(b, code)
         return
     wanted = b.row(st.wanted, task.wanted)
     if wanted is None or wanted.status in ("closing", "closed") or (wanted.keeper not in (None, code)):
@@ -121,25 +125,41 @@ def on_drawn(b: Batch, document: str, fact: PlacedFact) -> None:
     waybills.obtain(b, task.order_id)
 
 
-def settle_stock_conflict(b: Batch, document: str, code: str) -> None:
-    """Sold at one terminal, bagged at another, neither knew: one wins, the loser is told what to do with his hands (D14, E21)."""
+def settle_stock_conflict(b: Batch, document: str, code: str) -> frozenset[str]:
+    """Sold at one terminal, bagged or sold at another, neither knew: one wins, the loser is told what to do with his hands (D14, E21, R34).
+    Returns the facts that lost.
+    """
     facts = own_facts_of_line(b.memory, f"piece:{code}", document)
-    for decision in judge_stock(facts):
+    decisions = judge_stock(facts)
+    all_lost = frozenset(decision.lost for decision in decisions)
+    for decision in decisions:
         verdict = decision.verdict
-        if not b.once(document, decision.lost, kinds.StockVerdict.KIND, verdict.model_dump(mode="json")):
-            continue
         lost = next(fact for fact in facts if fact.id == decision.lost)
         kept = next(fact for fact in facts if fact.id == decision.kept)
         sale = lost if lost.kind == kinds.PieceDrawn.KIND else kept
+        task = b.row(st.task, first_id(sale.subjects, "task"))
+        piece = b.row(st.piece, code)
+        serves = task is not None and piece is not None and piece.reserved == task.wanted and piece.place in _SERVING
+        came_back = (
+            isinstance(decision, BagWins) and piece is not None and piece.place not in AFTER_THE_BAG and not serves
+        )
+        if came_back or (isinstance(decision, SaleWins) and decision.kept in all_lost):
+            # What won has not got the piece any more: a verdict would put it there again. The sale has lost all the same.
+            if task is not None and b.once(document, decision.lost, LOST_TO_NOBODY):
+                _look_elsewhere(b, task, code)
+            continue
+        if not b.once(document, decision.lost, kinds.StockVerdict.KIND, verdict.model_dump(mode="json")):
+            continue
         subjects = [f"piece:{code}"] + [subject for subject in sale.subjects if subject.startswith(("task:", "order:"))]
         b.say(document, verdict.about(*subjects))
-        task = b.row(st.task, first_id(sale.subjects, "task"))
+        if isinstance(decision, SaleWins):
+            if task is not None:
+                _look_elsewhere(b, task, code)
+            continue
         if verdict.winner == "bag":
-            piece = b.row(st.piece, code)
-            gone_on = (
-                piece is not None and piece.place in AFTER_THE_BAG
-            )  # Its runner may have been at the stall already.
-            b.set(st.piece, code, reserved=None, **({} if gone_on else {"place": "with_runner"}))
+            # Its runner may have been at the stall already.
+            place = piece.place if piece is not None and piece.place in AFTER_THE_BAG else "with_runner"
+            b.set(st.piece, code, place=place, reserved=None)
             if task is not None:
                 _look_elsewhere(b, task, code)
         elif task is not None:
@@ -153,6 +173,15 @@ def settle_stock_conflict(b: Batch, document: str, code: str) -> None:
             "bagged_but_sold" if verdict.winner == "parcel" else "sold_but_bagged", f"piece:{code}", "warehouse",
             facts=[decision.lost, decision.kept],
         )  # fmt: skip
+    return all_lost
+
+
+def _shelve_if_nobody_has_it(b: Batch, code: str) -> None:
+    """A piece whose sale lost to another that has lost, too, lies on its shelf."""
+    piece = b.row(st.piece, code)
+    promised = None if piece is None or piece.reserved is None else b.row(st.wanted, piece.reserved)
+    if piece is not None and piece.place in ("inbound", "in_cell") and promised is not None and promised.keeper != code:
+        to_stock(b, code)
 
 
 def _look_elsewhere(b: Batch, task: Row[Any], code: str) -> None:

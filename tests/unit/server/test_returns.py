@@ -641,6 +641,47 @@ def test_d14_e24_a_sale_that_is_heard_after_the_stall_took_the_piece_serves_nobo
     assert faults(day) == []
 
 
+@pytest.mark.parametrize("sent", [True, False])
+@pytest.mark.parametrize("late", ["wu", "li"])
+@pytest.mark.parametrize("then", ["lies", "drawn", "packed", "shipped"])
+def test_r34_d14_a_sale_that_is_heard_after_the_bag_came_back_takes_the_piece_from_nobody(
+    shop: Shop, then: str, late: str, *, sent: bool
+) -> None:
+    """Another order may have it by then: one garment never serves two, and the server says what terminals say."""
+    day, piece = shop.day, f"piece:{shop.code}"
+    shop.inspect()
+    day.orders(f"A2|{CODE}|1")
+    other = day.enrol("warehouse", "li")
+    heard, silent = (shop.wall, other) if late == "li" else (other, shop.wall)
+    silent.sync(day.warehouse())
+    silent.offline = True
+    silent.say(day.warehouse(), kinds.PieceDrawn().about(piece, "task:T1002-1", "order:O1002"))
+    heard.say(day.warehouse(), kinds.PieceBagged().about(piece, "trip:bag1"))
+    if sent or then != "lies":
+        day.do(c.RoutesAssign())
+    heard.say(day.warehouse(), kinds.PieceBroughtBack().about(piece))
+    if then != "lies":
+        day.orders(f"A3|{CODE}|1")
+        heard.say(day.warehouse(), kinds.PieceDrawn().about(piece, "task:T1003-1", "order:O1003"))
+        about = ("parcel:P1003", "order:O1003", piece)
+        number = day.parcel("P1003").waybill_no
+        if then != "drawn":
+            heard.say(day.warehouse(), kinds.ParcelPacked(waybill_no=number, pieces=[shop.code]).about(*about))
+        if then == "shipped":
+            heard.say(day.warehouse(), kinds.ParcelShipped(waybill_no=number, pieces=[shop.code]).about(*about))
+    silent.offline = False
+    silent.deliver()
+    assert day.piece(shop.code).place == day.state(day.warehouse(), piece)["place"]
+    assert (day.wanted("T1002-1").keeper, day.task("T1002-1.2").recalled) == (None, None), "somebody walks for it"
+    kept = then in ("packed", "shipped") or (then == "drawn" and late == "li")
+    if then != "lies":
+        assert day.wanted("T1003-1").keeper == (shop.code if kept else None)
+        assert day.task(day.wanted("T1003-1").task).source == "stock", (
+            "a sale that lost to one that lost, too, is made again"
+        )
+    assert faults(day) == []
+
+
 def test_e19_an_unknown_return_is_taken_in_and_matched_later(shop: Shop) -> None:
     day = shop.day
     body = kinds.ReturnReceived(courier_no="R9", matched=False, shelf="S3")
