@@ -113,6 +113,8 @@ QUARANTINE_BYTES_MAX: Final = ENVELOPE_BYTES_MAX + 96
 CONNECT_TIMEOUT_MS: Final = 10_000
 KEY_WAITS_MS_MAX: Final = 60_000
 """How long a device that shall take a new key delivers first under the one it has. What it still owes then is said again under the new."""
+DENIAL_STANDS_MS: Final = 600_000
+"""A restored hub denies what it does not know until it has read the devices' own documents: before this a denial is not its last word."""
 PING_INTERVAL_MS: Final = 15_000
 SILENCE_MS_MAX: Final = 40_000
 BACKOFF_MS_MIN: Final = 250

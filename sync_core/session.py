@@ -110,7 +110,9 @@ class Session:
         self._denied: set[str] = set()
         """Hub: documents it did not let the peer have; what a peer sends before it has heard so is passed over. Bounded."""
         self._left: set[str] = set()
-        """Device: documents not open any more of which the hub had all that was here, or which it does not let us have."""
+        """Device: documents not open any more of which the hub had all that was here."""
+        self._denied_ms: dict[str, int] = {}
+        """Device: since when the hub does not let us have a document."""
         self._asks = Allowance(burst=limits.ASKS_BURST, per_second=limits.ASKS_PER_SECOND, now_ms=now_ms)
         self.updates_sent = 0
 
@@ -156,11 +158,13 @@ class Session:
     def hub_has(self, document: str) -> bool:
         """Device: True when the hub was seen on this connection to have all of a document that is here, or takes no more of it.
 
-        Others' words and the hub's own count as well: a hub restored from a backup gets those back from whoever still has them.
+        Others' words and the hub's own count as well: a hub restored from a backup gets those back from whoever still has them. It denies
+        what it does not know yet, until it has read of it in the device's own document: a denial counts when it has stood for a while.
         """
         channel = self._channels.get(document)
         if channel is None:
-            return document in self._left
+            denied_ms = self._denied_ms.get(document, self._heard_ms)
+            return document in self._left or self._heard_ms - denied_ms > limits.DENIAL_STANDS_MS
         if channel.scope == READ_ONLY or channel.blocked:
             return True
         whole = channel.in_sync and not channel.asked and not channel.in_flight
@@ -180,6 +184,7 @@ class Session:
         `proven` {our number: last seq whose very bytes the hub has acknowledged}: what the hub counts beyond it may be a copy's.
         """
         self._left.discard(document)
+        self._denied_ms.pop(document, None)
         self._channels[document] = _Channel(address=document, local=dict(local), proven=dict(proven or {}))
         self._send(wire.Auth(address=document, token=token))
         self._send(wire.Step1(address=document, vector=gate.encode_state_vector(local)))
@@ -264,7 +269,7 @@ class Session:
                 return [Opened(document=document, scope=scope)]
             case wire.Denied(reason=reason) if self._side is Side.DEVICE:
                 del self._channels[document]
-                self._left.add(document)
+                self._denied_ms[document] = now_ms
                 return [AccessDenied(document=document, reason=reason)]
             case wire.Step1(vector=vector):
                 return self._receive_step1(document, channel, vector, data)
