@@ -83,6 +83,8 @@ def take_back(b: Batch, document: str, fact: PlacedFact) -> None:
             _return_is_expected(b, document, fact, announced)
         case kinds.WaybillObtained() as waybill:
             _number_is_used(b, fact, waybill)
+        case kinds.WaybillVoided() as voided:
+            _number_is_void(b, fact, voided)
         case kinds.OrderClosed() as closed:
             _order_is_closed(b, fact, closed)
         case _:
@@ -224,14 +226,15 @@ def _number_is_used(b: Batch, fact: PlacedFact, body: kinds.WaybillObtained) -> 
     insert_once(b.conn, st.waybill, row)
     waybills.give_back(b, body.waybill_no, parcel or "")
     known = b.conn.execute(select(st.parcel).where(st.parcel.c.id == parcel)).first()
-    if b.row(st.shop_order, order) is None or (known is not None and known.waybill_no is not None):
+    has = None if known is None or known.waybill_no is None else b.row(st.waybill, known.waybill_no)
+    if b.row(st.shop_order, order) is None or (has is not None and has.voided_ms is None):
         return
     b.put(
         st.parcel,
         ("id",),
         id=parcel,
         order_id=order,
-        status="ready",
+        status="ready" if known is None or known.shipped_ms is None else known.status,
         waybill_no=body.waybill_no,
         courier=body.courier,
         three_part_code=body.three_part_code,
@@ -240,6 +243,13 @@ def _number_is_used(b: Batch, fact: PlacedFact, body: kinds.WaybillObtained) -> 
     closed = b.row(st.shop_order, order)
     if closed is not None and closed.status == "closed":
         waybills.void(b, closed.id, "closed")
+
+
+def _number_is_void(b: Batch, fact: PlacedFact, body: kinds.WaybillVoided) -> None:
+    """The parcel keeps it until its next one is heard of, which is sealed for the new address: this server knows the old one only."""
+    row = b.row(st.waybill, body.waybill_no)
+    if row is not None and row.parcel == first_id(fact.subjects, "parcel") and row.voided_ms is None:
+        b.set(st.waybill, row.number, voided_ms=fact.at_ms)
 
 
 def _order_is_closed(b: Batch, fact: PlacedFact, body: kinds.OrderClosed) -> None:

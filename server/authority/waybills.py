@@ -86,7 +86,7 @@ def give_back(b: Batch, number: str, parcel: str) -> None:
     if taken is None or taken.parcel == parcel:
         return
     other = b.row(st.parcel, taken.parcel)
-    b.set(st.waybill, number, parcel=parcel)
+    b.set(st.waybill, number, parcel=parcel, voided_ms=None)
     if other is None or other.waybill_no != number:
         return
     if other.shipped_ms is not None:

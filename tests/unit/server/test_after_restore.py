@@ -458,3 +458,33 @@ def test_d17_of_two_parcels_under_one_number_the_lost_servers_keeps_it(
         assert restored.state(restored.warehouse(), f"parcel:{parcel.id}")["waybill"]["waybill_no"] == "ZT0000000002"
         assert restored.one(st.waybill, st.waybill.c.number == number).voided_ms is None
         assert faults(restored) == []
+
+
+@pytest.mark.parametrize("left", [False, True])
+def test_e16_a_number_that_the_lost_server_voided_gives_way_to_the_one_whose_paper_is_out(
+    tmp_path: Path, left: bool
+) -> None:
+    """The address changed after the backup: the parcel has its new number, and leaves under it without a complaint."""
+    day = open_day(tmp_path / "a")
+    wall, phone = day.enrol("warehouse", "wu"), day.enrol("picker", "ann")
+    day.orders(f"A1|{CODE}|1")
+    day.do(c.RoutesAssign())
+    code = phone.buy("T1001-1", 6000)
+    wall.say(day.warehouse(), kinds.ScannedIn().about(f"piece:{code}"))
+    back_up(day, tmp_path)
+    first = day.parcel("P1001").waybill_no
+    day.do(c.AddressGiven(order="O1001", name="李四", phone="13900000001", address="北京市 2号"))
+    second = day.parcel("P1001").waybill_no
+    assert second not in (None, first)
+    if left:
+        ship(day, wall, "O1001", code)
+    rows, restored = lose(day, tmp_path)
+    deliver_all(restored, rows)
+    if not left:
+        wall.day = restored
+        ship(restored, wall, "O1001", code)
+    parcel = restored.parcel("P1001")
+    assert (parcel.waybill_no, parcel.shipped_ms is not None) == (second, True)
+    assert restored.one(st.waybill, st.waybill.c.number == first).voided_ms is not None
+    assert restored.discrepancies() == []
+    assert faults(restored) == []
