@@ -155,16 +155,18 @@ class Session:
         channel = self._channels.get(document)
         return None if channel is None or channel.whole_ms is None else (channel.whole_ms, self._heard_ms)
 
-    def hub_has(self, document: str) -> bool:
+    def hub_has(self, document: str, *, heard_ms: int | None = None) -> bool:
         """Device: True when the hub was seen on this connection to have all of a document that is here, or takes no more of it.
 
         Others' words and the hub's own count as well: a hub restored from a backup gets those back from whoever still has them. It denies
         what it does not know yet, until it has read of it in the device's own document: a denial counts when it has stood for a while.
+        `heard_ms`: when the hub was heard last, where the shell knows better.
         """
         channel = self._channels.get(document)
         if channel is None:
-            denied_ms = self._denied_ms.get(document, self._heard_ms)
-            return document in self._left or self._heard_ms - denied_ms > limits.DENIAL_STANDS_MS
+            heard_ms = self._heard_ms if heard_ms is None else heard_ms
+            denied_ms = self._denied_ms.get(document, heard_ms)
+            return document in self._left or heard_ms - denied_ms > limits.DENIAL_STANDS_MS
         if channel.scope == READ_ONLY or channel.blocked:
             return True
         whole = channel.in_sync and not channel.asked and not channel.in_flight

@@ -95,7 +95,8 @@ class SimLink:
 
     def hub_has(self, document: str) -> bool:
         """Return True when the hub was seen to have all of a document that is here, or to take no more of it."""
-        return self.last is not None and self.last.hub_has(document)
+        heard_ms = self._world.now_ms if self.talk is not None and self.works() else None
+        return self.last is not None and self.last.hub_has(document, heard_ms=heard_ms)
 
     def notify(self) -> None:
         """Say that the replica holds something new to send."""
