@@ -71,6 +71,9 @@ def _apply(state: State, fact: PlacedFact, body: kinds.FactBody) -> None:
             state["cap_fen"] = max(body.cap_fen, state["cap_fen"])
         case kinds.TaskRecalled():
             state["recall"] = {"reason": body.reason, "note": body.note, "fact": fact.id}
+            drawn = state["drawn"]
+            if drawn is not None and drawn["piece"] == first_id(fact.subjects, "piece"):
+                state["drawn"] = None  # Another serves the want, or nobody wants it: the piece lies in the stock again.
         case kinds.AskAnswered():
             if state["asked"] is not None:
                 state["asked"]["accepted"] = body.accepted

@@ -115,7 +115,7 @@ def _sort(node: Node, label: ScannedLabel, state: State | None, task: str, order
 def _place(
     node: Node, order: Order, about: dict[str, Json], cell: str, terminal: int | None, label: ScannedLabel
 ) -> Outcome:
-    if order.parcel_state["packed"] is not None and label.code not in order.parcel_state["pieces"]:
+    if _is_packed_without(node, order, label.code):
         # A second garment for an order whose parcel is closed: one waybill, and the bag waits on the shelf for a verdict (D10).
         return Outcome(word="to_stock", parts={"code": tail(label.code)}, answer=about)
     shown = {"cell": cell or "—", "count": _count_of(order, label), "code": tail(label.code)}
@@ -126,6 +126,15 @@ def _place(
         return Outcome(word="in_cell", parts=shown, answer=answer)
     done = pack(node, order)
     return Outcome(word=done.word, parts={**shown, **done.parts}, answer={**answer, **done.answer})
+
+
+def _is_packed_without(node: Node, order: Order, code: str) -> bool:
+    """True when the order's parcel holds other garments: not if one of them was taken back for the stock, or lost to a runner's bag."""
+    pieces = order.parcel_state["pieces"]
+    if order.parcel_state["packed"] is None or code in pieces:
+        return False
+    states = [read_piece(node, piece) for piece in pieces]
+    return all(state is None or state["place"] in ("packed", "shipped") for state in states)
 
 
 def _draw(node: Node, label: ScannedLabel, task: str) -> Outcome:

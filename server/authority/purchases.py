@@ -22,7 +22,7 @@ from server.authority.dispatch import has_left, recall
 from server.authority.forgotten import is_out, recall_the_other
 from server.authority.giving_way import make_room
 from server.authority.holds import freeze
-from server.authority.shelving import SERVING, settle_arrival
+from server.authority.shelving import SERVING, free_promised, settle_arrival
 from server.authority.words import CLOSED_BECAUSE
 from server.ledger import PRINCIPAL, About
 from sync_core.errors import RefusedError
@@ -198,7 +198,7 @@ def keep_piece(
 
 
 def serve_want(b: Batch, wanted: Row[Any], code: str) -> None:
-    """A piece serves a want: its other attempts are recalled."""
+    """A piece serves a want: its other attempts are recalled, and what was promised to it lies on its shelf for others."""
     b.set(st.wanted, wanted.id, keeper=code, status="shipped" if wanted.status == "shipped" else "bought")
     b.decided(("answer", "bounce", "ask"), f"task:{wanted.task}", "bought")
     others = b.read(_OTHER_ATTEMPTS, wanted_=wanted.id).all()
@@ -208,6 +208,7 @@ def serve_want(b: Batch, wanted: Row[Any], code: str) -> None:
             b.set(st.task, task.id, status="bought")
         else:
             recall(b, task, "reassigned")
+    free_promised(b, wanted.id, served_by=code)
 
 
 # --- below ------------------------------------------------------------------------------------------------------------------

@@ -72,17 +72,15 @@ def to_stock(b: Batch, code: str) -> None:
     piece = b.row(st.piece, code)
     assert piece is not None
     b.settle_discrepancy(f"second_piece|piece:{code}", "已入库存 / it lies in stock")
-    home = find_home(
-        _waiting(b, piece), price_fen=piece.price_fen, owner=piece.owner,
-        sku=Sku(stall_id=piece.stall_id, style=piece.style, colour=piece.colour, size=piece.size),
-    )  # fmt: skip
-    if home is None:
-        return
-    b.set(st.task, home.task, source="stock", piece=code, warehouse="")
-    b.set(st.piece, code, reserved=want_of(home.task))
-    task = b.row(st.task, home.task)
-    assert task is not None
-    put_in_warehouse(b, task.order_id)
+    _offer(b, piece)
+
+
+def free_promised(b: Batch, want: str, *, served_by: str) -> None:
+    """What lies on a shelf for a want that another piece serves by now is offered to whoever else waits for one like it."""
+    for piece in b.rows(st.piece, reserved=want, place="in_stock"):
+        if piece.code != served_by:
+            b.set(st.piece, piece.code, reserved=None)
+            _offer(b, piece)
 
 
 def may_take(b: Batch, piece: Row[Any], *, merchant: str, warehouse: str) -> bool:
@@ -101,6 +99,20 @@ def ships_from(b: Batch, order_id: str) -> str:
     """The warehouse that an order ships from."""
     order = b.row(st.shop_order, order_id)
     return "" if order is None else order.warehouse or warehouse_for(b, order)
+
+
+def _offer(b: Batch, piece: Row[Any]) -> None:
+    home = find_home(
+        _waiting(b, piece), price_fen=piece.price_fen, owner=piece.owner,
+        sku=Sku(stall_id=piece.stall_id, style=piece.style, colour=piece.colour, size=piece.size),
+    )  # fmt: skip
+    if home is None:
+        return
+    b.set(st.task, home.task, source="stock", piece=piece.code, warehouse="")
+    b.set(st.piece, piece.code, reserved=want_of(home.task))
+    task = b.row(st.task, home.task)
+    assert task is not None
+    put_in_warehouse(b, task.order_id)
 
 
 def _waiting(b: Batch, piece: Row[Any]) -> list[WaitingLine]:

@@ -104,9 +104,11 @@ def on_drawn(b: Batch, document: str, fact: PlacedFact) -> None:
     wanted = b.row(st.wanted, task.wanted)
     if wanted is None or wanted.status in ("closing", "closed") or (wanted.keeper not in (None, code)):
         b.discrepancy("drawn_unwanted", f"piece:{code}", PLATFORM, facts=[fact.id])
-        if wanted is not None and wanted.status in ("closing", "closed"):
+        if wanted is not None:
             # The terminal that drew it had not heard: it lies on the shelf again, for whoever waits for one like it.
-            b.say(document, kinds.TaskRecalled(reason="closed").about(f"task:{task.id}", f"piece:{code}"))
+            over = kinds.TaskRecalled(reason="closed" if wanted.status in ("closing", "closed") else "reassigned")
+            b.say(document, over.about(f"task:{task.id}", f"piece:{code}"))
+            _shelve_if_nobody_has_it(b, code)
         return
     b.set(
         st.piece,

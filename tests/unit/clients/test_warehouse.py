@@ -424,6 +424,36 @@ async def test_r57_a_piece_sold_before_it_went_to_market_is_drawn_packed_and_nev
     assert (await warehouse.post("/scan", code="YT880000000007"))["outcome"] == "shipped"
 
 
+async def test_r34_an_order_whose_drawn_piece_is_stock_again_is_packed_with_the_one_that_serves_it(
+    warehouse: Bench,
+) -> None:
+    """Drawn and packed while a phone in the basement had bought for it: that piece serves the order, in the same parcel."""
+    await returned(warehouse)
+    await warehouse.post("/return/inspect", **{"return": "SF7001002003", "piece": code(1), "passed": "1"})
+    first = assigned(7)
+    again = replace(
+        assigned(7, source="stock", piece=code(1)), subjects=("task:T7-1.2", "order:O7", f"piece:{code(1)}")
+    )
+    warehouse.say(WALL, first, kinds.TaskRecalled(reason="stall_changed").about("task:T7-1"), again, waybill(7, 1))
+    await keys(warehouse, 7)
+    assert (await warehouse.post("/scan", code=code(1)))["outcome"] == "single_packed"
+    purchase = bought(7, 1, 71)
+    warehouse.say(WALL, purchase)
+    own = warehouse.replica.state("task:T7-1", WALL)
+    assert own is not None
+    keeps = kinds.PurchaseVerdict(
+        fact=own["purchases"][0]["fact"], outcome="keeps", owner="m1", charged_fen=6500, keeper=code(71)
+    )
+    warehouse.say(WALL, keeps.about("task:T7-1", f"piece:{code(71)}"))
+    warehouse.say(WALL, kinds.TaskRecalled(reason="reassigned").about("task:T7-1.2", f"piece:{code(1)}"))
+    stopped = await warehouse.post("/scan", code="YT880000000007")
+    assert stopped["outcome"] == "stop_incomplete"
+    answer = await warehouse.post("/scan", code=code(71))
+    assert (answer["outcome"], answer["pieces"]) == ("single_packed", [code(71)])
+    assert (await warehouse.post("/scan", code="YT880000000007"))["outcome"] == "shipped"
+    assert (await warehouse.post("/scan", code=code(1)))["outcome"] == "to_stock"
+
+
 async def test_e19_a_parcel_nobody_announced_is_taken_in_with_a_shelf_place(warehouse: Bench) -> None:
     answer = await warehouse.post("/scan", code="ZT9990001112", mode="returns")
     assert answer["outcome"] == "return_unknown"

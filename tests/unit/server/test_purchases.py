@@ -501,8 +501,63 @@ def test_r34_a_piece_drawn_by_a_terminal_that_had_not_heard_of_the_close_is_stoc
     assert (day.piece(extra).place, day.state(day.warehouse(), f"piece:{extra}")["place"]) == ("in_stock", "in_stock")
 
 
-def a_drawn_piece(day: Day, phone: Device, *, draws: bool = True) -> tuple[str, Device]:
-    """A second piece lies in stock and the next order is to get it; returns (its code, the terminal)."""
+def promised_to_the_next_attempt(day: Day, phone: Device) -> tuple[str, str, Device, Device]:
+    """O1002 waits for stock that its phone's stall had not, and gets it promised; returns (it, what that phone bought all the same, wall,
+    phone). The phone is offline still.
+    """
+    extra, wall = a_drawn_piece(day, phone, draws=False, orders=False)
+    carl = day.enrol("picker", "carl")
+    day.orders(f"A2|{CODE}|1")
+    day.do(c.RoutesAssign(devices=[carl.number]))
+    route, stall = carl.route("T1002-1"), day.task("T1002-1").stall_id
+    carl.say(route, kinds.TaskAnswered(answer=kinds.Answer.OUT_OF_STOCK).about("task:T1002-1", stall))
+    carl.sync(route)
+    carl.offline = True
+    day.do(c.TaskDecide(task="T1002-1", choice="on_day", on_day="2027-02-01"))
+    wall.say(day.warehouse(), kinds.ScannedIn().about(f"piece:{extra}"))
+    assert (day.task("T1002-1.2").piece, day.piece(extra).reserved) == (extra, "T1002-1")
+    own = carl.mint()
+    body = kinds.PieceBought(price_fen=6000, means=kinds.Means.CASH)
+    carl.say(route, body.about("task:T1002-1", f"piece:{own}", stall))
+    return extra, own, wall, carl
+
+
+def test_r34_what_was_promised_to_an_order_that_a_phone_bought_for_is_offered_to_the_next(
+    day: Day, phone: Device
+) -> None:
+    extra, own, _, carl = promised_to_the_next_attempt(day, phone)
+    carl.offline = False
+    carl.deliver()
+    assert (day.wanted("T1002-1").keeper, day.piece(extra).place) == (own, "in_stock")
+    day.orders(f"A3|{CODE}|1")
+    assert (day.task("T1003-1").source, day.task("T1003-1").piece) == ("stock", extra)
+    assert faults(day) == []
+
+
+def test_r34_what_was_drawn_for_an_order_that_a_phone_had_bought_for_is_stock_again_on_every_terminal(
+    day: Day, phone: Device
+) -> None:
+    extra, own, wall, carl = promised_to_the_next_attempt(day, phone)
+    wall.sync(day.warehouse())
+    wall.offline = True
+    wall.say(day.warehouse(), kinds.PieceDrawn().about(f"piece:{extra}", "task:T1002-1.2", "order:O1002"))
+    carl.offline = False
+    carl.deliver()
+    day.orders(f"A3|{CODE}|1")
+    wall.offline = False
+    wall.deliver()
+    assert "drawn_unwanted" in day.discrepancies()
+    assert (day.piece(extra).place, day.state(day.warehouse(), f"piece:{extra}")["place"]) == ("in_stock", "in_stock")
+    assert day.state(day.warehouse(), "task:T1002-1.2")["keeper"] is None
+    assert day.state(day.warehouse(), "task:T1002-1")["keeper"] == own
+    wall.say(day.warehouse(), kinds.PieceDrawn().about(f"piece:{extra}", "task:T1003-1", "order:O1003"))
+    assert day.wanted("T1003-1").keeper == extra
+    assert (day.piece(extra).place, day.state(day.warehouse(), f"piece:{extra}")["place"]) == ("inbound", "inbound")
+    assert faults(day) == []
+
+
+def a_drawn_piece(day: Day, phone: Device, *, draws: bool = True, orders: bool = True) -> tuple[str, Device]:
+    """A second piece lies in stock and the next order is to get it; returns (its code, the terminal). Not `orders`: it is on its way."""
     task = one_order(day)
     other = day.enrol("picker", "bob")
     phone.sync(phone.route(task))
@@ -513,6 +568,8 @@ def a_drawn_piece(day: Day, phone: Device, *, draws: bool = True) -> tuple[str, 
     phone.offline = False
     phone.deliver()
     wall = Device(day=day, number=100, signer=_key("wu"), person="wu")
+    if not orders:
+        return extra, wall
     wall.say(day.warehouse(), kinds.ScannedIn().about(f"piece:{extra}"))
     day.orders(f"A2|{CODE}|1")
     if draws:

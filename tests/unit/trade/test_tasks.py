@@ -224,3 +224,14 @@ def test_r34_a_task_served_from_stock_is_bought_by_its_draw() -> None:
     lost = kinds.StockVerdict(fact=draw.id, winner="bag", todo="pick_again")
     day.say(SERVER, lost.about(f"piece:{B1}", T))
     assert (day.task()["status"], day.task()["keeper"]) == ("wanted", None)
+
+
+def test_r34_a_recall_that_names_the_drawn_piece_gives_it_back_and_one_that_does_not_leaves_it() -> None:
+    day = Scene()
+    day.tell_all(day.say(SERVER, assigned(source="stock", piece=B1, to=None)))
+    day.say(DOOR, drawn(B1, task=T, order="order:O1001"))
+    day.tell_all()
+    day.say(SERVER, recalled("reassigned"))
+    assert day.task()["keeper"] == B1, "it was drawn by who had not heard, for an order that wants it still"
+    day.say(SERVER, kinds.TaskRecalled(reason="reassigned").about(T, f"piece:{B1}"))
+    assert (day.task()["keeper"], day.task()["status"]) == (None, "recalled")
