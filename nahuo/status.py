@@ -10,10 +10,12 @@ import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from nahuo.data_folder import DataFolder, look_at, read_only
 
+OVERTAKEN: Final = "server_number_overtaken"
+"""As server/overtaken.py notes it; nothing of the server is loaded for a status."""
 Rows = list[tuple[Any, ...]]
 
 
@@ -122,6 +124,11 @@ def _server_status(folder: DataFolder, conn: sqlite3.Connection) -> Status:
     }.items():
         count, since = conn.execute(sql).fetchone()
         status.waiting.append(Line(what=what, count=count, since_ms=since))
+    if number is not None and _meta(conn, OVERTAKEN) == number:
+        note = (
+            "put back from an older copy: devices hold what it signed and does not have; until then it decides nothing"
+        )
+        status.waiting.append(Line(what="a new start", count=1, note=note))
     for code, subject, owner, english, opened_ms in conn.execute(
         "SELECT code, subject, owner, en, opened_ms FROM discrepancy WHERE resolved_ms IS NULL ORDER BY opened_ms"
     ):

@@ -18,6 +18,7 @@ from sqlalchemy import Connection, func, select, update
 
 from server import schema as s
 from server import schema_trade as st
+from server.overtaken import OVERTAKEN
 from server.rows import get_meta, insert_once, set_meta
 from server.store import Store, open_store
 from sync_core import limits
@@ -90,7 +91,7 @@ def open_server(
         number = int(get_meta(conn, "server_number", 0))
         restored = known is not None and not hmac.compare_digest(known, digest or "")
         extent, used = _read_counts(data / EXTENT, 2)
-        restored = restored or _extent(conn) < extent
+        restored = restored or _extent(conn) < extent or get_meta(conn, OVERTAKEN) == number
         if known is None or restored:
             token, digest = token or secrets.token_hex(32), digest
             if digest is None:

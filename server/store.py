@@ -103,6 +103,8 @@ class Store:
         """Called after a command was left; the application sets it to wake its writer."""
         self.ended: set[int] = set()
         """Devices revoked since the start; their open connections are sent nothing from then on."""
+        self.is_overtaken = False
+        """Devices hold words of this server that it does not have: it was put back from an older copy, and decides nothing more."""
         self.new_keys: set[int] = set()
         """Devices that shall take another key as soon as they are connected."""
         self.failed_works: set[str] = set()

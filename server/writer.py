@@ -23,10 +23,11 @@ from functools import partial
 from typing import Protocol
 
 from server.contact import note_return
+from server.overtaken import commit_received
 from server.rows import set_meta
 from server.store import Store
 from sync_core import limits
-from sync_core.hub import Outcome, Refused, Submission, commit_batch
+from sync_core.hub import Outcome, Refused, Submission
 
 IDLE_SECONDS = 1.0
 """The authority looks at its timed rules at least this often."""
@@ -227,8 +228,7 @@ class Writer:
         if not batch:
             return
         try:
-            with self._store.transaction():
-                outcomes = commit_batch(self._store, [submission for submission, _ in batch])
+            outcomes = commit_received(self._store, [submission for submission, _ in batch])
         except Exception as error:
             log.exception("the commit failed")
             self._fail(error)

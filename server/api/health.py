@@ -1,5 +1,5 @@
-"""`GET /api/health`: is the process there, and could it write last time. Touches no database, no writer, no template: it answers while
-everything else is busy.
+"""`GET /api/health`: is the process there, could it write last time, and does it decide. Touches no database, no writer, no template:
+it answers while everything else is busy.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ router = APIRouter()
 
 @router.get("/api/health")
 async def health(request: Request) -> JSONResponse:
-    """`{"ok": true, "writing": true}`; `writing` is false from a commit that failed until one that holds (the platform's page says why)."""
+    """`{"ok": true, "writing": true, "deciding": true}`: `writing` is false from a commit that failed until one that holds, `deciding` when
+    it must be started again because it was put back from an older copy; the platform's page says why."""
     serving: Serving = request.app.state.serving
-    return JSONResponse({"ok": True, "writing": not serving.trouble()})
+    return JSONResponse({"ok": True, "writing": not serving.trouble(), "deciding": not serving.store.is_overtaken})

@@ -62,7 +62,9 @@ class Authority:
 
     def run_batch(self, now_ms: int, *, go_on: Callable[[], bool] = lambda: True) -> bool:
         """Do one transaction's worth of work; True while there is more. `go_on` is asked after each envelope: False ends the batch
-        with it, so that the hub can commit."""
+        with it, so that the hub can commit. A server that was put back to an older moment does nothing more (server/overtaken.py)."""
+        if self._store.is_overtaken:
+            return False
         self._upgrade(now_ms)
         with self._store.transaction() as conn:
             position = int(get_meta(conn, POSITION, 0))

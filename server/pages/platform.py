@@ -40,6 +40,7 @@ def overview(asking: Platform) -> Response:
             "discrepancies": reads_platform.discrepancies(conn)[0][:6],
             "devices": [row for row in asking.devices(conn) if row["behind"]],
             "trouble": asking.serving.trouble(),
+            "overtaken": asking.serving.store.is_overtaken,
         }
         values["names"] = read_names(conn, asking.lang, (one["subject"] for one in values["discrepancies"]))
     return asking.show("platform/overview.html", **values)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
+import httpx
 import pytest
 
 from nahuo.backup import make_backup, restore_backup
@@ -67,6 +68,38 @@ def test_a_server_restored_from_an_older_backup_gets_back_what_the_phones_know(s
     assert charged_twice(scene) == []
     assert query(scene, "SELECT 'posts', count(*) FROM entry WHERE kind = 'post'") == [("posts", 11)]
     assert len(set(early + acknowledged + unsent + more)) == 11
+
+
+def test_a_server_put_back_from_a_snapshot_of_its_machine_notices_it_and_goes_on_at_its_next_start(
+    scene: Scene, tmp_path: Path
+) -> None:
+    data, snapshot = scene.folder / "server", tmp_path / "snapshot"
+    until(lambda: all_delivered(scene))
+    scene.server.kill()
+    shutil.copytree(data, snapshot)
+    scene.restart_server()
+    bought = buy(scene, "phone1", 3)
+    until(lambda: set(bought) <= pieces(scene))
+    until(lambda: all_delivered(scene))
+
+    scene.server.kill()
+    shutil.rmtree(data)
+    shutil.copytree(snapshot, data)
+    scene.restart_server()
+    until(lambda: waits_for_a_start(scene))
+    assert health(scene) == {"ok": True, "writing": True, "deciding": False}
+    more = buy(scene, "phone2", 1)
+    until(lambda: scene.hands["phone2"].see("/pulse")["waiting"] == 0)
+
+    scene.server.kill()
+    scene.restart_server()
+    assert read_status(data).name == "number 1"
+    until(lambda: set(bought + more) <= pieces(scene))
+    until(lambda: all_delivered(scene))
+    assert not waits_for_a_start(scene)
+    verdict = verify_folder(data)
+    assert {check.name: check.faults[:3] for check in verdict.checks if not check.holds} == {}
+    assert charged_twice(scene) == []
 
 
 def test_a_phone_put_back_from_a_backup_gets_a_number_of_its_own_and_its_work_counts_once(
@@ -130,6 +163,16 @@ def all_delivered(scene: Scene) -> bool:
     return all(scene.hands[key].see("/pulse")["waiting"] == 0 for key in PHONES) and not any(
         line.count for line in read_status(scene.folder / "server").waiting if line.what == "envelopes to decide"
     )
+
+
+def waits_for_a_start(scene: Scene) -> bool:
+    """True when the server says that it must be started again."""
+    return any(line.what == "a new start" for line in read_status(scene.folder / "server").waiting)
+
+
+def health(scene: Scene) -> object:
+    """Return what the server says of itself."""
+    return httpx.get(f"{scene.server_url}/api/health", trust_env=False).json()
 
 
 def pieces(scene: Scene) -> set[str]:

@@ -95,7 +95,7 @@ def own(tmp_path: Path) -> Iterator[Actor]:
 
 
 def test_the_server_answers_and_ends_when_told(own: Actor) -> None:
-    assert httpx.get(f"{own.url}/api/health", trust_env=False).json() == {"ok": True, "writing": True}
+    assert httpx.get(f"{own.url}/api/health", trust_env=False).json() == {"ok": True, "writing": True, "deciding": True}
     assert own.process is not None
     own.process.send_signal(signal.SIGTERM)
     assert own.process.wait(15) == 0

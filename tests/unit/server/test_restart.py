@@ -17,10 +17,13 @@ from server.authority import Authority
 from server.authority.authority import POSITION
 from server.authority.batch import Batch
 from server.installation import AGAIN, DATABASE, TOKEN, open_server
+from server.overtaken import commit_received
 from server.recount import recount_server
 from server.rows import get_meta, set_meta
 from sync_core.check import Check
 from sync_core.errors import CorruptError
+from sync_core.gate import Run
+from sync_core.hub import Submission
 from tests.unit.server.day import START_MS, Day, Device, open_day
 from tests.unit.server.restoring import back_up, deliver_all, faults, lose, open_again, two_phones_for_one_piece
 from trade import kinds
@@ -473,3 +476,83 @@ def test_the_recount_of_a_played_day_finds_no_fault(day: Day) -> None:
     broken: list[Check] = [check for check in checks if not check.holds]
     assert not broken, [(check.name, check.faults[:3]) for check in broken]
     assert day.warehouse() in hashes
+
+
+def put_back(tmp_path: Path) -> tuple[list[Any], Day]:
+    """A snapshot of the whole machine, install token included, in place of a server that went on; and what devices hold of that one."""
+    day = open_day(tmp_path / "a")
+    day.enrol("warehouse", "wu")
+    phone = day.enrol("picker", "ann")
+    day.orders(f"A1|{CODE}|1")
+    day.store.close()
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    day = open_again(tmp_path / "a")
+    phone.day = day
+    day.do(c.RoutesAssign())
+    phone.buy("T1001-1", 6000)
+    rows = sorted(day.all(s.envelope), key=lambda row: (row.device, row.n))
+    day.store.close()
+    return rows, open_again(tmp_path / "b")
+
+
+def bring(day: Day, rows: list[Any], *, sent_by: int = 101) -> None:
+    """What a device says that this hub lacks, as the writer takes it."""
+    for row in rows:
+        if day.store.read_vector(row.document).get(row.device, 0) < row.seq:
+            run = Run(device=row.device, first_seq=row.seq, stored=(bytes(row.stored),))
+            commit_received(
+                day.store, [Submission(document=row.document, runs=(run,), sent_by=sent_by, received_ms=day.now_ms)]
+            )
+            day.work()
+
+
+def test_a_server_whose_own_words_come_back_to_it_says_nothing_more_under_its_number(tmp_path: Path) -> None:
+    rows, back = put_back(tmp_path)
+    assert (back.server.number, back.server.restored) == (0, False), "nothing in its folder tells"
+    before = back.all(st.task)
+    bring(back, rows)
+    number = c.submit(back.store, c.RoutesAssign(), by="platform:admin", now_ms=back.now_ms)
+    back.work()
+    assert c.outcome(back.store, number) is None, "a command waits for the next start"
+    assert back.all(st.task) == before
+    signed = {bytes(row.stored) for row in back.all(s.envelope, s.envelope.c.device == 0)}
+    assert signed <= {bytes(row.stored) for row in rows}
+    back.store.close()
+    after = open_again(tmp_path / "b")
+    assert (after.server.number, after.server.restored) == (1, True)
+    after.work()
+    (piece,) = after.all(st.piece)
+    assert (piece.outcome, after.task("T1001-1").status) == ("keeps", "bought")
+    assert faults(after) == []
+    after.store.close()
+    assert open_again(tmp_path / "b").server.number == 1
+
+
+def test_a_server_that_went_on_before_its_own_words_came_back_notices_it_too(tmp_path: Path) -> None:
+    """It signed another word under a number that devices hold: what they bring does not fit its chain, and its signature tells."""
+    rows, back = put_back(tmp_path)
+    back.do(c.RoutesAssign())
+    route = back.task("T1001-1").document
+    ahead = [row for row in rows if row.device == 0 and row.document == route]
+    bring(back, [ahead[-1]])
+    back.store.close()
+    assert open_again(tmp_path / "b").server.number == 1
+
+
+def test_nobody_but_the_server_itself_stops_it(tmp_path: Path) -> None:
+    """Old words of its own under another document or number, and forged ones, are refused and change nothing."""
+    rows, _ = put_back(tmp_path)
+    day = open_again(tmp_path / "a")
+    own = [row for row in rows if row.device == 0]
+    last = max(own, key=lambda row: row.seq)
+    forged = bytes(64) + bytes(last.stored)[64:]
+    for document, seq, stored in (
+        ("route/elsewhere", 1, bytes(last.stored)),
+        (last.document, last.seq + 1, bytes(last.stored)),
+        (last.document, last.seq + 1, forged),
+    ):
+        run = Run(device=0, first_seq=seq, stored=(stored,))
+        (told,) = commit_received(day.store, [Submission(document=document, runs=(run,), sent_by=101, received_ms=1)])
+        assert told.refusal is not None
+    assert not day.store.is_overtaken
+    day.do(c.PersonCreate(id="bob", name="bob", pin_salt="00" * 16, pin_hash="11" * 32))

@@ -160,7 +160,7 @@ def test_cookies_are_unreadable_for_scripts_and_other_sites(people: dict[str, Br
 
 
 def test_health_answers_without_the_store(client: httpx.Client) -> None:
-    assert client.get("/api/health").json() == {"ok": True, "writing": True}
+    assert client.get("/api/health").json() == {"ok": True, "writing": True, "deciding": True}
 
 
 def test_a_wrong_password_is_told_and_the_fifth_closes_the_door(tmp_path) -> None:  # type: ignore[no-untyped-def]
