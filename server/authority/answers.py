@@ -19,7 +19,7 @@ from server.authority.batch import PLATFORM, Batch, body_of, warehouse_document
 from server.authority.closing import close_line, recheck_recall
 from server.authority.dispatch import dispatch, has_left, need_task, next_attempt, put_in_warehouse, recall
 from server.authority.documents import open_route
-from server.authority.holds import freeze
+from server.authority.holds import freeze, is_given_back
 from server.ledger import PRINCIPAL, HoldPart
 from sync_core.errors import RefusedError
 from sync_core.facts import PlacedFact
@@ -48,6 +48,7 @@ def on_answered(b: Batch, document: str, fact: PlacedFact) -> None:
         return
     b.set(st.task, task.id, status="answered")
     b.set(st.wanted, wanted.id, status="answered", not_before=decision.on_day)
+    b.decided(("ask", "bounce"), f"task:{task.id}", "over")  # The later word of the same phone.
     if body.answer in (kinds.Answer.TOMORROW, kinds.Answer.ON_DAY, kinds.Answer.THIS_AFTERNOON):
         b.set(st.wanted, wanted.id, postponed=wanted.postponed + 1)
     b.ask(
@@ -67,17 +68,9 @@ def on_answer_withdrawn(b: Batch, document: str, fact: PlacedFact) -> None:
     if task is None or wanted is None or order is None or wanted.task != task.id:
         return
     if task.status == "bounced" and wanted.status == "bounced":
-        _take_bounce_back(b, document, body.fact, task, wanted, order)
+        _take_back(b, "bounce", document, body.fact, task, wanted, order)
     elif task.status == "answered" and wanted.status == "answered":
-        done = b.conn.execute(
-            update(st.decision)
-            .where(st.decision.c.kind == "answer", st.decision.c.cause == f"{document}|{body.fact}")
-            .where(st.decision.c.resolved_ms.is_(None))
-            .values(resolved_ms=b.now_ms, choice="withdrawn")
-        )
-        if done.rowcount == 1:
-            b.set(st.task, task.id, status="out")
-            b.set(st.wanted, wanted.id, status="out", not_before=None)
+        _take_back(b, "answer", document, body.fact, task, wanted, order)
 
 
 def on_asked(b: Batch, document: str, fact: PlacedFact) -> None:
@@ -158,6 +151,8 @@ def answer_ask(b: Batch, command: c.AskAnswer) -> dict[str, Any]:
         raise RefusedError("ask.over", "这个问题已经过期或已处理 / this question is over")
     price_fen = int(_detail(question)["price_fen"])
     if command.accepted:
+        if is_given_back(b, order, wanted):
+            freeze(b, order, wanted, task, again=f"ask:{question.id}")
         more_fen = price_fen - b.ledger.open_fen(wanted.id, PRINCIPAL)
         if order.drop_ship and more_fen > 0:
             b.ledger.hold(
@@ -182,7 +177,8 @@ def refuse_or_raise(
     b: Batch, task: Row[Any], wanted: Row[Any], order: Row[Any], *, accepted: bool, price_fen: int, choice: str
 ) -> None:
     """Tell the phone, and bounce when it was refused or nobody answered."""
-    cap_fen = min(price_fen, PRICE_FEN_MAX) if accepted else task.cap_fen
+    # Asked before the phone had heard the answer to a dearer question, it lowers no cap.
+    cap_fen = max(min(price_fen, PRICE_FEN_MAX), task.cap_fen) if accepted else task.cap_fen
     fact = kinds.AskAnswered(accepted=accepted, cap_fen=cap_fen).about(f"task:{task.id}")
     b.say_to([task.document, warehouse_document(order.warehouse) if order.warehouse else None], fact)
     b.decided(("ask",), f"task:{task.id}", choice)
@@ -257,19 +253,22 @@ def again(
     return row
 
 
-def _take_bounce_back(b: Batch, document: str, bounced: str, task: Row[Any], wanted: Row[Any], order: Row[Any]) -> None:
-    """The bounce was a slip: freeze the money again if it is there; if not, the merchant is asked as before."""
+def _take_back(
+    b: Batch, kind: str, document: str, said: str, task: Row[Any], wanted: Row[Any], order: Row[Any]
+) -> None:
+    """A bounce or an answer was a slip: freeze the money that went back again if it is there; if not, the merchant is asked as before."""
     d = st.decision.c
-    where = (d.kind == "bounce", d.cause == f"{document}|{bounced}", d.resolved_ms.is_(None))
+    where = (d.kind == kind, d.cause == f"{document}|{said}", d.resolved_ms.is_(None))
     if b.conn.execute(select(d.id).where(*where)).first() is None:
         return
-    try:
-        freeze(b, order, wanted, task, again=bounced)
-    except RefusedError:
-        return
+    if kind == "bounce" or is_given_back(b, order, wanted):
+        try:
+            freeze(b, order, wanted, task, again=said)
+        except RefusedError:
+            return
     b.conn.execute(update(st.decision).where(*where).values(resolved_ms=b.now_ms, choice="withdrawn"))
     b.set(st.task, task.id, status="out")
-    b.set(st.wanted, wanted.id, status="out")
+    b.set(st.wanted, wanted.id, status="out", not_before=None)
 
 
 def delist(b: Batch, merchant: str, task: Row[Any]) -> int:

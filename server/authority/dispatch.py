@@ -18,7 +18,7 @@ from server import schema_trade as st
 from server.authority import waybills
 from server.authority.batch import PLATFORM, Batch, warehouse_document
 from server.authority.documents import lease_cell, open_route, open_warehouse, warehouse_for
-from server.authority.holds import freeze
+from server.authority.holds import freeze, is_given_back
 from sync_core.errors import RefusedError
 from sync_core.facts import Fact
 from trade import kinds
@@ -94,7 +94,7 @@ def reassign(b: Batch, command: c.TaskReassign) -> dict[str, Any]:
         put_in_warehouse(b, task.order_id)
         return {"task": task.id, "document": route}
     new = next_attempt(b, task)
-    if wanted.status == "bounced" and order is not None:
+    if order is not None and (wanted.status == "bounced" or is_given_back(b, order, wanted)):
         freeze(b, order, wanted, new)  # The bounce had given it back: nothing goes out without its money (E26).
     b.decided(("answer", "ask", "bounce"), f"task:{task.id}", "reassigned")
     recall(b, task, "reassigned")
@@ -105,6 +105,8 @@ def reassign(b: Batch, command: c.TaskReassign) -> dict[str, Any]:
 
 def hand_over(b: Batch, command: c.TasksHandOver) -> dict[str, Any]:
     """Give all that is still open on one device to another, each as a new attempt: its phone is lost, or its picker went home (E29).
+
+    What a bounce gave the money back of waits for its merchant, also answered since.
 
     Raises:
         RefusedError: `device.same`, `device.not_picker`.
@@ -118,7 +120,11 @@ def hand_over(b: Batch, command: c.TasksHandOver) -> dict[str, Any]:
         .where(t.device == command.device, w.status.in_(("out", "asked", "answered")), t.status != "ready")
         .order_by(t.id)
     ).scalars()
-    moved = [reassign(b, c.TaskReassign(task=task, device=command.to))["task"] for task in list(tasks)]
+    moved = [
+        reassign(b, c.TaskReassign(task=task, device=command.to))["task"]
+        for task in list(tasks)
+        if not _waits_for_money(b, task)
+    ]
     return {"tasks": len(moved)}
 
 
@@ -243,6 +249,12 @@ def device_gone(b: Batch, number: int | None) -> bool:
 
 
 # --- below ------------------------------------------------------------------------------------------------------------------
+
+
+def _waits_for_money(b: Batch, task: str) -> bool:
+    row = need_task(b, task)
+    order, wanted = b.row(st.shop_order, row.order_id), b.row(st.wanted, row.wanted)
+    return order is not None and wanted is not None and is_given_back(b, order, wanted)
 
 
 def _ready(b: Batch, day: str) -> list[Row[Any]]:

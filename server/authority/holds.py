@@ -48,6 +48,12 @@ def freeze(b: Batch, order: Row[Any], wanted: Row[Any], task: Row[Any], again: s
         )
 
 
+def is_given_back(b: Batch, order: Row[Any], wanted: Row[Any]) -> bool:
+    """True when a bounce gave the money of a want back, whatever its stall has answered since (E26)."""
+    waits = wanted.keeper is None and wanted.status in ("bounced", "answered", "asked")
+    return waits and bool(order.drop_ship) and b.ledger.open_fen(wanted.id, PRINCIPAL) == 0
+
+
 def freeze_paid(b: Batch, wanted: str, amount_fen: int, *, key: str, about: About, zh: str, en: str) -> None:
     """Freeze again what was taken out of a want's frozen money; what its merchant had paid on top of that goes to his wallet (E7)."""
     frozen_fen = min(amount_fen, b.ledger.captured_fen(wanted, PRINCIPAL))

@@ -21,7 +21,7 @@ from server.authority.closing import settle_order, settle_recalls
 from server.authority.dispatch import has_left, recall
 from server.authority.forgotten import is_out, recall_the_other
 from server.authority.giving_way import make_room
-from server.authority.holds import freeze
+from server.authority.holds import freeze, is_given_back
 from server.authority.shelving import SERVING, free_promised, settle_arrival
 from server.authority.words import CLOSED_BECAUSE
 from server.ledger import PRINCIPAL, About
@@ -131,7 +131,7 @@ def _freeze_again(b: Batch, wanted: Row[Any], task: Row[Any], order: Row[Any], c
     left_bounced = (
         wanted.status == "shipped" and wanted.keeper == code and newest is not None and newest.status == "bounced"
     )
-    if left_bounced or (wanted.status == "bounced" and wanted.keeper is None):
+    if left_bounced or (wanted.status == "bounced" and wanted.keeper is None) or is_given_back(b, order, wanted):
         try:
             freeze(b, order, wanted, task, again=fact_id)
         except RefusedError:

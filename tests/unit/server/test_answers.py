@@ -205,6 +205,60 @@ def test_e26_a_bounced_task_given_to_another_phone_goes_out_with_its_money_froze
     assert (piece.outcome, piece.charged_fen) == ("keeps", 6400)
 
 
+@pytest.mark.parametrize("then", ["withdrawn", "bought", "reassigned", "asked"])
+def test_e26_answered_after_its_bounce_a_task_goes_on_with_its_money_frozen(day: Day, phone: Device, then: str) -> None:
+    """The bounce gave it back, and the answer of the same phone did not freeze it: nobody may buy on it at the platform's cost."""
+    bounce(day, phone, 7200)
+    slip = answer(day, phone, kinds.Answer.OUT_OF_STOCK)
+    assert (day.wanted(TASK).status, day.money()[1]) == ("answered", ORDER_FEN)
+    assert [row.kind for row in day.all(st.decision, st.decision.c.resolved_ms.is_(None))] == ["answer"]
+    buyer, task, cap_fen = phone, TASK, 6500
+    match then:
+        case "withdrawn":
+            phone.say(phone.route(TASK), kinds.AnswerWithdrawn(fact=slip).about(f"task:{TASK}"))
+        case "reassigned":
+            buyer = day.enrol("picker", "bob")
+            task = day.do(c.TaskReassign(task=TASK, device=buyer.number))["task"]
+        case "asked":
+            phone.say(phone.route(TASK), kinds.PriceAsked(price_fen=7000).about(f"task:{TASK}"))
+            day.do(c.AskAnswer(task=TASK, accepted=True), by="merchant:m1:x")
+            cap_fen = 7000
+        case _:
+            pass
+    if then != "bought":
+        assert day.money()[1] == cap_fen + 100 + ORDER_FEN
+    piece = day.piece(buyer.buy(task, 6400))
+    assert (piece.outcome, piece.charged_fen, piece.excess_fen) == ("keeps", 6400, 0)
+    assert day.money()[1] == cap_fen - 6400 + 100 + ORDER_FEN
+
+
+def test_e29_a_task_whose_money_went_back_waits_for_its_merchant_when_its_phone_is_handed_over(
+    day: Day, phone: Device
+) -> None:
+    bob = day.enrol("picker", "bob")
+    bounce(day, phone, 7200)
+    fact = answer(day, phone, kinds.Answer.OUT_OF_STOCK)
+    day.orders(f"A2|{CODE}|15")
+    day.do(c.RoutesAssign(devices=[phone.number]))
+    assert day.do(c.TasksHandOver(device=phone.number, to=bob.number))["tasks"] == 15
+    phone.say(phone.route(TASK), kinds.AnswerWithdrawn(fact=fact).about(f"task:{TASK}"))
+    assert day.wanted(TASK).status == "answered", "the wallet is short: the merchant is asked as before"
+
+
+def test_d7_a_lower_price_asked_before_the_answer_was_heard_lowers_no_cap(day: Day, phone: Device) -> None:
+    phone.say(phone.route(TASK), kinds.PriceAsked(price_fen=7000).about(f"task:{TASK}"))
+    phone.sync(phone.route(TASK))
+    phone.offline = True
+    phone.say(phone.route(TASK), kinds.PriceAsked(price_fen=6800).about(f"task:{TASK}"))
+    day.do(c.AskAnswer(task=TASK, accepted=True), by="merchant:m1:x")
+    phone.offline = False
+    phone.deliver()
+    day.do(c.AskAnswer(task=TASK, accepted=True), by="merchant:m1:x")
+    assert day.state(phone.route(TASK), f"task:{TASK}")["cap_fen"] == day.task(TASK).cap_fen == 7000
+    piece = day.piece(phone.buy(TASK, 7000))
+    assert (piece.outcome, piece.charged_fen) == ("keeps", 7000)
+
+
 def test_d7_an_accepted_question_raises_the_cap_and_the_hold(day: Day, phone: Device) -> None:
     phone.say(phone.route(TASK), kinds.PriceAsked(price_fen=7000).about(f"task:{TASK}"))
     day.do(c.AskAnswer(task=TASK, accepted=True), by="merchant:m1:x")
