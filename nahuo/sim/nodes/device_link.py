@@ -48,6 +48,8 @@ class DeviceLink:
         self._tries_at_ms: int | None = None
         self._old_updates: list[bytes] = []
         self._last_up: list[bytes] = []
+        self._last_number = 0
+        """Whose token the connection before this one showed."""
         device.changed.append(self._replica_changed)
         device.rings.append(self.ring)
         device.down.append(self.lose)
@@ -182,11 +184,11 @@ class DeviceLink:
             )
         if self._last_up and self.world.chance(likely):
             self.world.sometimes("replayed_to_hub")
-            frames, number = list(self._last_up), self._device.node.number
+            frames, number = list(self._last_up), self._last_number
             self.world.later(
                 self.world.random.randrange(1, 60_000), "replay to hub", lambda: self._replay_to_hub(number, frames)
             )
-        self._last_up = connection.up.sent
+        self._last_up, self._last_number = connection.up.sent, self._device.node.number
 
     def _replay_to_hub(self, number: int, frames: Iterable[bytes]) -> None:
         if self.server.down:
