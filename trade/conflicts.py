@@ -82,9 +82,10 @@ class OverCap:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Second:
-    """Another purchase serves the order; this piece is the platform's and looks for a home (D10)."""
+    """Another purchase serves the order; this piece is the platform's, or his who ships himself (D20), and looks for a home (D10)."""
 
     keeper: str | None
+    owner: str = PLATFORM
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +104,9 @@ class ClosedUnseen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClosedSeen:
-    """Bought though the phone had shown the recall: the platform's, a discrepancy for the supervisor (D11)."""
+    """Bought though the phone had shown the recall: the platform's, a discrepancy for the supervisor (D11); his whose cash paid (D20)."""
+
+    owner: str = PLATFORM
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,16 +164,16 @@ def judge_purchase(want: Want, fact: str) -> PurchaseDecision:
         return Undone()
     seen = want.recall is not None and purchase.seen_recall
     if want.keeper is not None and want.keeper != fact:
-        return Second(keeper=_piece_of(want, want.keeper))
+        return Second(keeper=_piece_of(want, want.keeper), owner=_owner_of_no_want(want))
     if want.keeper is None and seen:
-        return ClosedSeen()
+        return ClosedSeen(owner=_owner_of_no_want(want))
     if want.keeper is None:
         rivals = [rival for rival in want.purchases if want.recall is None or not rival.seen_recall]
         best = rank_purchases(rivals, want.known)[0]
         if want.drawn is not None:
-            return Second(keeper=want.drawn)
+            return Second(keeper=want.drawn, owner=_owner_of_no_want(want))
         if best.fact != fact:
-            return Second(keeper=best.piece)
+            return Second(keeper=best.piece, owner=_owner_of_no_want(want))
     charged_fen, excess_fen = _split_at_cap(want, purchase.price_fen)
     release_fen = want.cap_fen - charged_fen if want.drop_ship else 0
     if want.recall is not None and want.keeper is None:
@@ -200,14 +203,14 @@ def verdict_body(decision: PurchaseDecision, fact: str) -> kinds.PurchaseVerdict
                 excess_fen=excess_fen,
                 keeper=piece,
             )
-        case Second(keeper=keeper):
-            return kinds.PurchaseVerdict(fact=fact, outcome="second", owner=PLATFORM, charged_fen=0, keeper=keeper)
+        case Second(keeper=keeper, owner=owner):
+            return kinds.PurchaseVerdict(fact=fact, outcome="second", owner=owner, charged_fen=0, keeper=keeper)
         case ClosedUnseen(owner=owner, charged_fen=charged_fen, excess_fen=excess_fen):
             return kinds.PurchaseVerdict(
                 fact=fact, outcome="closed_unseen", owner=owner, charged_fen=charged_fen, excess_fen=excess_fen
             )
-        case ClosedSeen():
-            return kinds.PurchaseVerdict(fact=fact, outcome="closed_seen", owner=PLATFORM, charged_fen=0)
+        case ClosedSeen(owner=owner):
+            return kinds.PurchaseVerdict(fact=fact, outcome="closed_seen", owner=owner, charged_fen=0)
         case Undone():
             return kinds.PurchaseVerdict(fact=fact, outcome="undone", owner=PLATFORM, charged_fen=0)
         case _:
@@ -361,6 +364,11 @@ def find_home(lines: Iterable[WaitingLine], *, sku: Sku, price_fen: int, owner: 
 
 def _piece_of(want: Want, fact: str) -> str | None:
     return next((purchase.piece for purchase in want.purchases if purchase.fact == fact), None)
+
+
+def _owner_of_no_want(want: Want) -> str:
+    """Who has a piece that serves nobody: the platform, but whoever ships himself paid for it with his own cash (D20)."""
+    return PLATFORM if want.drop_ship else want.merchant
 
 
 def _split_at_cap(want: Want, price_fen: int) -> tuple[int, int]:

@@ -138,14 +138,13 @@ def correct_price(b: Batch, document: str, fact: PlacedFact, code: str, price_fe
     b.set(st.piece, code, price_fen=price_fen)
     task = b.row(st.task, piece.task)
     order = b.row(st.shop_order, piece.order_id)
-    if (
-        task is None
-        or order is None
-        or not order.drop_ship
-        or piece.outcome not in ("keeps", "over_cap", "closed_unseen")
-    ):
+    if task is None or order is None or piece.outcome not in ("keeps", "over_cap", "closed_unseen"):
         return
     task, order = who_paid(b, code, task, order)
+    if (
+        not order.drop_ship
+    ):  # Its merchant's own cash paid for it (D20), also while it is drawn for a drop-ship order of his.
+        return
     about = replace(about, merchant=order.merchant, order=order.id, task=task.id)
     held_fen = b.ledger.open_fen(task.wanted, PRINCIPAL)
     judged = judge_correction(

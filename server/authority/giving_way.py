@@ -39,14 +39,13 @@ def make_room(b: Batch, wanted: Row[Any], order: Row[Any], code: str) -> bool:
             b, wanted.id, keeper.charged_fen, key=f"gave_way:{keeper.code}", about=about,
             zh=f"恢复前已有另一件：{keeper.code} 退回", en=f"Another piece was kept before the restore: {keeper.code} paid back",
         )  # fmt: skip
-    b.set(st.piece, keeper.code, owner=PLATFORM, outcome="second", charged_fen=0, excess_fen=0)
+    owner = PLATFORM if order.drop_ship else order.merchant  # His own cash paid for it (D20).
+    b.set(st.piece, keeper.code, owner=owner, outcome="second", charged_fen=0, excess_fen=0)
     b.decided(("over_cap",), f"piece:{keeper.code}", "second")
     b.settle_discrepancy(f"over_cap|piece:{keeper.code}", "这件让给了另一件 / it gave way to another piece")
     b.discrepancy("second_piece", f"piece:{keeper.code}", PLATFORM, facts=[keeper.bought_fact], code=keeper.code)
     b.set(st.wanted, wanted.id, keeper=None)
-    verdict = kinds.PurchaseVerdict(
-        fact=keeper.bought_fact, outcome="second", owner=PLATFORM, charged_fen=0, keeper=code
-    )
+    verdict = kinds.PurchaseVerdict(fact=keeper.bought_fact, outcome="second", owner=owner, charged_fen=0, keeper=code)
     judge_once_more(b, GAVE_WAY, keeper, order, verdict)
     moved = b.row(st.piece, keeper.code)
     if moved is not None and moved.scanned_ms is not None:

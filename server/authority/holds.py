@@ -66,10 +66,16 @@ def who_paid(b: Batch, code: str, task: Row[Any], order: Row[Any]) -> tuple[Row[
 
     A piece that was swapped, or drawn for another order that has not shipped, serves one that paid nothing for it.
     """
-    bought = b.ledger.about(f"post:{code}")
-    if b.ledger.has(f"post:{code}:{task.wanted}") or bought is None:
+    if b.ledger.has(f"post:{code}:{task.wanted}"):
         return task, order
-    return b.row(st.task, bought.task) or task, b.row(st.shop_order, bought.order) or order
+    bought = bought_for(b, code) or task
+    return bought, b.row(st.shop_order, bought.order_id) or order
+
+
+def bought_for(b: Batch, code: str) -> Row[Any] | None:
+    """The task that a piece was bought for, whatever it was swapped with or drawn for since; None: nobody knows."""
+    paid = b.ledger.about(f"post:{code}") or b.ledger.about(f"paid:{code}")
+    return None if paid is None else b.row(st.task, paid.task)
 
 
 def owners_order(b: Batch, piece: Row[Any]) -> str:

@@ -261,7 +261,8 @@ def _recovered(
         is_second = verdict.outcome == "closed_unseen" and b.ledger.captured_fen(wanted.id, PRINCIPAL) > 0
     if is_second:
         b.discrepancy("verdict_recovered", f"piece:{code}", PLATFORM, facts=[fact_id])
-        return verdict_body(Second(keeper=keeper), fact_id), True
+        owner = PLATFORM if order.drop_ship else order.merchant
+        return verdict_body(Second(keeper=keeper, owner=owner), fact_id), True
     missing_fen = verdict.charged_fen - b.ledger.open_fen(wanted.id, PRINCIPAL)
     if missing_fen <= 0:
         return verdict, True

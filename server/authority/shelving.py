@@ -14,6 +14,7 @@ from server.authority import waybills
 from server.authority.batch import Batch
 from server.authority.dispatch import put_in_warehouse
 from server.authority.documents import warehouse_for
+from server.authority.holds import bought_for
 from server.ledger import PRINCIPAL
 from trade import kinds
 from trade.conflicts import WaitingLine, find_home
@@ -91,8 +92,11 @@ def may_take(b: Batch, piece: Row[Any], *, merchant: str, warehouse: str) -> boo
     """
     if piece.warehouse not in ("", warehouse):
         return False
-    bought_for = b.row(st.shop_order, piece.order_id)
-    return piece.owner == merchant or bought_for is None or bool(bought_for.drop_ship)
+    if piece.owner == merchant:
+        return True
+    bought = bought_for(b, piece.code)  # The piece itself names the order that it was drawn for last.
+    order = b.row(st.shop_order, piece.order_id if bought is None else bought.order_id)
+    return order is None or bool(order.drop_ship)
 
 
 def ships_from(b: Batch, order_id: str) -> str:

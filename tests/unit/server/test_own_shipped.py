@@ -232,6 +232,87 @@ def test_d20_a_waiting_line_of_another_merchant_takes_no_own_shipped_piece_from_
     day.store.close()
 
 
+@pytest.fixture
+def shelf(tmp_path: Path) -> Iterator[tuple[Day, Phone, Phone, str]]:
+    """The day, the merchant's picker, the platform's wall, and a piece of 60.00 bought for an order that he would have shipped himself and
+    closed: it lies in the platform's house, and his next order, which the platform ships, is served with it.
+    """
+    day = open_day(tmp_path / "server", merchants=(MINE, OTHER))
+    day.do(c.ShopSet(shop="own", merchant=MINE, drop_ship=False))
+    picker = Phone(day, tmp_path / "own", "own").enrol("picker", organisation=MINE)
+    wall = Phone(day, tmp_path / "wall", "wall").enrol("warehouse")
+    day.orders(f"A1|{CODE}|1", shop="own")
+    day.do(c.RoutesAssign())
+    picker.sync()
+    code = picker.buy("T1001-1", 6000)
+    picker.sync()
+    wall.sync()
+    wall.say("warehouse/main/1", kinds.ScannedIn().about(f"piece:{code}"))
+    wall.sync()
+    day.do(c.OrderClose(order="O1001"))
+    day.orders(f"A2|{CODE}|1")
+    wall.sync()
+    wall.say("warehouse/main/1", kinds.PieceDrawn().about(f"piece:{code}", "task:T1002-1", "order:O1002"))
+    wall.sync()
+    yield day, picker, wall, code
+    for phone in (picker, wall):
+        phone.close()
+    day.store.close()
+
+
+def test_d20_d8_a_price_corrected_while_his_own_piece_is_drawn_for_a_drop_ship_order_touches_no_wallet(
+    shelf: tuple[Day, Phone, Phone, str],
+) -> None:
+    day, picker, wall, code = shelf
+    held = day.money(MINE)
+    corrected = kinds.PriceCorrected(price_fen=6100).about("task:T1001-1", f"piece:{code}")
+    picker.sync()
+    picker.say(str(day.task("T1001-1").document), corrected)
+    picker.sync()
+    assert (day.piece(code).price_fen, day.money(MINE)) == (6100, held), "his own cash paid for it"
+    number = day.parcel("P1002").waybill_no
+    about = ("parcel:P1002", "order:O1002", f"piece:{code}")
+    wall.say("warehouse/main/1", kinds.ParcelPacked(waybill_no=number, pieces=[code]).about(*about))
+    wall.say("warehouse/main/1", kinds.ParcelShipped(waybill_no=number, pieces=[code]).about(*about))
+    wall.sync()
+    fees_fen = 100 + 300 + 50
+    assert day.money(MINE) == (1_000_00 - fees_fen, 0), "what he pays for it comes back to him, who owned it"
+    checks, _ = recount_server(day.server, MARKET_DAY)
+    assert [fault for check in checks for fault in check.faults] == []
+
+
+def test_d20_a_piece_drawn_for_a_drop_ship_order_that_closes_is_still_its_merchants_alone(
+    shelf: tuple[Day, Phone, Phone, str],
+) -> None:
+    day, _, _, code = shelf
+    day.do(c.OrderClose(order="O1002"))
+    assert (day.piece(code).place, day.piece(code).owner) == ("in_stock", MINE)
+    day.orders(f"B1|{CODE}|1", shop=OTHER)
+    assert day.task("T1003-1").source == "stall"
+    day.orders(f"A3|{CODE}|1", shop="own")
+    assert day.task("T1004-1").piece == code
+
+
+def test_d20_d10_a_second_piece_that_his_own_cash_paid_for_is_his_and_serves_his_next_order(floor: Floor) -> None:
+    day = floor.day
+    colleague = Phone(day, floor.picker.folder.parent / "own-2", "own-2").enrol("picker", organisation=MINE)
+    day.orders(f"A1|{CODE}|1")
+    day.do(c.RoutesAssign(devices=[floor.picker.number]))
+    floor.sync()
+    second = floor.picker.buy("T1001-1", 6000)
+    again = day.do(c.TaskReassign(task="T1001-1", device=colleague.number))["task"]
+    colleague.sync()
+    colleague.buy(again, 6100)
+    colleague.sync()
+    floor.sync()
+    assert (day.piece(second).outcome, day.piece(second).owner) == ("second", MINE)
+    floor.scan(floor.wall, second)
+    day.orders(f"A2|{CODE}|1")
+    assert (day.task("T1002-1").source, day.task("T1002-1").piece) == ("stock", second)
+    assert floor.faults() == []
+    colleague.close()
+
+
 def test_d20_a_runners_trip_holds_what_his_own_organisation_bagged(floor: Floor) -> None:
     day = floor.day
     own = bought_and_shipped(floor, 6000)
