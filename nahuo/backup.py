@@ -58,7 +58,7 @@ def make_backup(data: Path, to: Path) -> Backup:
     """Write the backup of `data` into the new file `to`, verified; return what it holds.
 
     Raises:
-        RefusedError: `data` is none of ours, `to` exists already, or its folder does not.
+        RefusedError: `data` is none of ours, `to` exists already or lies in it, or its folder is not there.
         CorruptError: a database of it is damaged, or the written file does not read back.
     """
     folder = look_at(data)
@@ -67,6 +67,8 @@ def make_backup(data: Path, to: Path) -> Backup:
     if not to.parent.is_dir():
         # A mistyped path, or a disk that is not there: a backup beside the data saves nobody.
         raise RefusedError("backup.no_folder", f"there is no folder {to.parent}: make it first, or name another file")
+    if to.parent.resolve().is_relative_to(data.resolve()):
+        raise RefusedError("backup.inside", f"{to} lies in {data}, beside what it is to save: name a file elsewhere")
     made_at_ms = time.time_ns() // 1_000_000
     partial = to.with_name(to.name + ".partial")
     try:
@@ -197,7 +199,7 @@ def _opened(path: Path) -> tarfile.TarFile:
         return tarfile.open(path, mode="r:")
     except FileNotFoundError as error:
         raise RefusedError("backup.missing", f"there is no file {path}") from error
-    except (tarfile.TarError, OSError) as error:
+    except tarfile.TarError as error:
         raise CorruptError(f"{path.name} is no backup of Nahuo: {error}") from error
 
 

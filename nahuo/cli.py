@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Never
 
 from sync_core.errors import NahuoError, RefusedError
+from sync_core.storage import plain_error
 
 if TYPE_CHECKING:
     from clients.runtime.serve import Launch
@@ -48,6 +49,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # The reader of our output went away (`nahuo status | head`): nothing to say, nobody to say it to.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        # What the system refuses is nobody's bug: a folder of another user, a full disk, a file where a folder should be.
+        plain = plain_error(error)
+        if plain is None and not isinstance(error, IsADirectoryError | NotADirectoryError):
+            raise
+        print(f"nahuo: {f'{error.filename}: {error.strerror}' if error.filename else plain}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

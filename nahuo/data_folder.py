@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from sync_core.check import Check
 from sync_core.errors import CorruptError, RefusedError
 
 SERVER_DATABASE: Final = "nahuo.db"
@@ -44,6 +45,10 @@ def look_at(path: Path) -> DataFolder:
         )
     server = path / SERVER_DATABASE
     if server.is_file():
+        if not is_sqlite(server):
+            raise CorruptError(
+                f"{server} is no database any more: put the newest backup into a new folder (nahuo restore)"
+            )
         return DataFolder(path=path, kind="server", database=server)
     for database in sorted(path.glob("*.db")):
         with read_only(database) as conn:
@@ -63,6 +68,15 @@ def is_sqlite(path: Path) -> bool:
         return file.read(len(_SQLITE_MAGIC)) == _SQLITE_MAGIC
 
 
+def check_whole(conn: sqlite3.Connection) -> Check:
+    """Return whether SQLite finds the file whole, indexes included."""
+    check = Check(name="database", what="SQLite finds its file whole", checked=1)
+    verdict = conn.execute("PRAGMA integrity_check(5)").fetchall()
+    if verdict != [("ok",)]:
+        check.faults += [row[0] for row in verdict]
+    return check
+
+
 @contextmanager
 def read_only(database: Path) -> Iterator[sqlite3.Connection]:
     """Open a database for reading only, beside whoever writes it.
@@ -71,7 +85,10 @@ def read_only(database: Path) -> Iterator[sqlite3.Connection]:
         CorruptError: it is no database, or damaged.
     """
     # A plain connection kept from writing, not `mode=ro`: that one cannot read a WAL whose shared-memory file is gone.
-    conn = sqlite3.connect(f"{database.resolve().as_uri()}?mode=rw", uri=True, isolation_level=None, timeout=10)
+    try:
+        conn = sqlite3.connect(f"{database.resolve().as_uri()}?mode=rw", uri=True, isolation_level=None, timeout=10)
+    except sqlite3.DatabaseError as error:
+        raise CorruptError(f"{database.name} cannot be opened: {error}") from error
     try:
         conn.execute("PRAGMA query_only = ON")
         conn.execute("SELECT count(*) FROM sqlite_master").fetchone()

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from sqlalchemy import select
 
-from nahuo.data_folder import look_at
+from nahuo.data_folder import SERVER_DATABASE, look_at
 from server import schema_trade as st
 from server.commands import OrderFile, OrdersImport, outcome, submit
 from server.store import Store, open_store
@@ -38,11 +38,12 @@ def import_files(
     Raises:
         RefusedError: the folder is no server's, or a file cannot be read.
     """
-    folder = look_at(data)
-    if folder.kind != "server":
-        raise RefusedError("import.folder", f"{data} is a client's folder: name the server's")
+    if database is None:
+        folder = look_at(data)
+        if folder.kind != "server":
+            raise RefusedError("import.folder", f"{data} is a client's folder: name the server's")
     command = OrdersImport(shop=shop, files=_read(files))
-    store = open_store(database or folder.database)
+    store = open_store(database or data / SERVER_DATABASE)
     try:
         number = submit(store, command, by="cli", now_ms=time.time_ns() // 1_000_000)
         result = _wait(store, number, wait_seconds)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nahuo.data_folder import read_only
+from nahuo.data_folder import check_whole, read_only
 from sync_core import gate
 from sync_core.check import Check
 from sync_core.errors import MalformedError
@@ -60,10 +60,7 @@ def recount_client(database: Path, trade: Trade) -> Recount:
     """
     with read_only(database) as conn:
         conn.execute("BEGIN")  # one moment of the database for all checks
-        whole = Check(name="database", what="SQLite finds its file whole", checked=1)
-        verdict = conn.execute("PRAGMA integrity_check(5)").fetchall()
-        if verdict != [("ok",)]:
-            whole.faults += [row[0] for row in verdict]
+        whole = check_whole(conn)
         chains, rows = _check_chains(conn)
         checks = [
             whole,

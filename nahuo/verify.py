@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nahuo.data_folder import look_at
+from nahuo.data_folder import check_whole, look_at, read_only
 from nahuo.recount import recount_client
 from sync_core.check import FAULTS_SHOWN_MAX, Check
+from sync_core.errors import IncompatibleError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +40,7 @@ def verify_folder(path: Path) -> Verdict:
     Raises:
         RefusedError: it is none of our folders.
         CorruptError: its database cannot be read at all.
+        IncompatibleError: another version wrote it; nothing was changed.
     """
     from trade.projections import MARKET_DAY
 
@@ -51,16 +53,27 @@ def verify_folder(path: Path) -> Verdict:
 
 def _verify_server(path: Path, database: Path) -> Verdict:
     from server.recount import recount_store
-    from server.store import open_store
+    from server.schema import SCHEMA_VERSION
+    from server.store import disk_told_plainly, open_store
     from trade.projections import MARKET_DAY
 
+    with read_only(database) as conn:
+        whole = check_whole(conn)
+        if not whole.holds:
+            return Verdict(path=path, kind="server", checks=[whole], hashes={})
+        (version,) = conn.execute("SELECT value FROM meta WHERE name = 'schema_version'").fetchone() or (0,)
+    if int(version) < SCHEMA_VERSION:
+        raise IncompatibleError(
+            "an older program wrote this database: the server's next start brings it to this version, then verify it"
+        )
     # The database alone is opened, not the installation: looking at a restored copy must not give it a new number.
-    store = open_store(database)
-    try:
-        checks, hashes = recount_store(store, MARKET_DAY)
-    finally:
-        store.close()
-    return Verdict(path=path, kind="server", checks=checks, hashes=hashes)
+    with disk_told_plainly():
+        store = open_store(database)
+        try:
+            checks, hashes = recount_store(store, MARKET_DAY)
+        finally:
+            store.close()
+    return Verdict(path=path, kind="server", checks=[whole, *checks], hashes=hashes)
 
 
 def show_verdict(verdict: Verdict) -> str:

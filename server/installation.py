@@ -42,6 +42,10 @@ FIRST_ORDER = 1001
 ORDER_JUMP = 100_000
 WAYBILL_JUMP = 200
 """Leased numbers given up per range after a restore: two parcels under one number cost more."""
+_GONE = (
+    "{} holds nothing, and this folder's server has decided much: name its database with --database if it is kept elsewhere, or put the"
+    " newest backup into a new folder (nahuo restore)"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,16 +85,20 @@ def open_server(
 
     Raises:
         IncompatibleError: a newer schema, or all hundred server numbers are used.
-        CorruptError: the key file is no key, or another server's.
+        CorruptError: the key file is no key, or another server's; or the database that the folder's server wrote is not there.
     """
     signer = Ed25519Signer(seed) if seed is not None else open_signer(data / KEY)
+    extent, used = _read_counts(data / EXTENT, 2)
+    if extent and database is None and not _has_content(data / DATABASE):
+        raise CorruptError(_GONE.format(data / DATABASE))
     store = open_store(database or data / DATABASE, synchronous=synchronous)
     token, digest = _read_token(data / TOKEN)
     with store.transaction() as conn:
         known = get_meta(conn, "install_digest")
         number = int(get_meta(conn, "server_number", 0))
         restored = known is not None and not hmac.compare_digest(known, digest or "")
-        extent, used = _read_counts(data / EXTENT, 2)
+        if known is None and extent:
+            raise CorruptError(_GONE.format("the database"))
         restored = restored or _extent(conn) < extent or get_meta(conn, OVERTAKEN) == number
         if known is None or restored:
             token, digest = token or secrets.token_hex(32), digest
@@ -142,6 +150,10 @@ def _skip_numbers(conn: Connection, lost: int) -> None:
 
 def _extent(conn: Connection) -> int:
     return int(conn.execute(select(func.coalesce(func.max(s.envelope.c.n), 0))).scalar_one())
+
+
+def _has_content(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > 0
 
 
 def _read_counts(path: Path, count: int) -> list[int]:
