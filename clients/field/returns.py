@@ -69,11 +69,12 @@ def find_in_bag(node: Node, text: str) -> BagPiece:
         RefusedError: it is in no bag of this runner, or the digits fit several.
     """
     bag = read_bag(node)
-    short = [piece for piece in bag if len(text) >= 3 and text.isdigit() and piece.code.endswith(text)]
-    if len(short) == 1:
-        return short[0]
-    code = check_piece_code(text)
-    found = next((piece for piece in bag if piece.code == code), None)
+    short = {piece.code for piece in bag if len(text) >= 3 and text.isdigit() and piece.code.endswith(text)}
+    code = short.pop() if len(short) == 1 else check_piece_code(text)
+    # A piece that was brought back and went out once more stands in two bags: it is in the later one.
+    trips = node.documents("trip")
+    same = [piece for piece in bag if piece.code == code]
+    found = max(same, key=lambda piece: (piece.is_open, trips.index(piece.document)), default=None)
     if found is None:
         raise RefusedError("return.not_in_bag", code)
     return found

@@ -21,6 +21,7 @@ from printer import spool
 from printer.default_templates import DEFAULT_TEMPLATES
 from printer.errors import PrinterError, SpoolError, find_reason, message_en, message_zh
 from printer.label import Label
+from printer.languages.choose import choose_language
 from printer.profiles import (
     ESCPOS_LABEL_58,
     ESCPOS_RECEIPT_80,
@@ -188,9 +189,17 @@ class SpoolPrinters:
         if printer not in self._names or (printer, language) not in PROFILES_BY_USE:
             raise RefusedError("printer.unknown_choice", f"{printer} {language}")
         open_transport(address, PROFILES_BY_USE[printer, language])
-        with self._replica.transaction():
+        with self._replica.transaction() as conn:
+            self._settle_by_former(conn, _name(printer))
             self._replica.set_setting(f"printer.{printer}", {"address": address, "language": language})
         self._restart[printer].set()
+
+    def _settle_by_former(self, conn: sqlite3.Connection, name: spool.PrinterName) -> None:
+        """What a killed process was sending went to the former printer, which says whether paper may be out; a worker settles its own."""
+        address, language = self.address(name)
+        if address and name not in self._spoolers:
+            prints = choose_language(PROFILES_BY_USE[name, language]).prints_while_sending
+            spool.recover(conn, name, prints_while_sending=prints, now_ms=self._clock.wall_ms())
 
     def notify(self) -> None:
         """Say that the queue holds something new."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from clients.runtime.printing import open_transport, profile_of
+from clients.runtime.printing import SpoolPrinters, open_transport, profile_of
 from printer.profiles import TSPL_LABEL_58
 from printer.virtual.server import serve_virtual_printer
 from sync_core.errors import RefusedError
@@ -121,3 +121,21 @@ async def _until(holds: object) -> None:
     async with asyncio.timeout(15):
         while not holds():  # noqa: ASYNC110 - the spool is rows, it has no event to wait for
             await asyncio.sleep(0)
+
+
+async def test_d17_what_a_killed_process_was_sending_is_judged_by_the_printer_it_went_to(field: Bench) -> None:
+    """That one prints as bytes arrive, and broke: started again with another, a waybill that may be out does not print by itself."""
+    killed = SpoolPrinters(field.replica, field.node.clock, ("label", "waybill"))
+    killed.choose("waybill", "tcp://127.0.0.1:1", "escpos")
+    with field.replica.transaction() as conn:
+        names = ("code", "qr", "price", "cell", "colour", "count", "order_tail", "size", "stall", "style")
+        fields = dict.fromkeys(names, "1")
+        killed.enqueue(conn, printer="waybill", template="piece", fields=fields, subject="ZT1", copy_no=1, at_ms=1)
+        conn.execute("UPDATE print_job SET state = 'sending'")
+    again = SpoolPrinters(field.replica, field.node.clock, ("label", "waybill"))
+    again.choose("waybill", "tcp://127.0.0.1:2", "tspl")
+    worker = asyncio.create_task(again.run())
+    await asyncio.sleep(0)
+    await _until(lambda: again.jobs()[0].state != "sending")
+    worker.cancel()
+    assert (again.jobs()[0].state, again.jobs()[0].reason) == ("unknown", "printer.maybe_printed")

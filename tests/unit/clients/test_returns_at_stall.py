@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sync_core.facts import Fact
-from tests.unit.clients.market import DEVICE, NOW_MS, TRIP, Bench
+from tests.unit.clients.market import DEVICE, NOW_MS, ROUTE, TRIP, Bench, opened, scope
 from trade import kinds
 from trade.piece_code import mint_piece_code
 
@@ -63,3 +63,15 @@ async def test_a_piece_of_another_bag_is_not_found(field: Bench) -> None:
     field.say(TRIP, given())
     other = str(mint_piece_code(DEVICE, 8))
     assert (await field.post("/trip/find", code=other))["code"] == "return.not_in_bag"
+
+
+async def test_a_piece_of_an_earlier_bag_is_found_by_its_last_digits_in_the_one_it_is_in_now(field: Bench) -> None:
+    second = TRIP.replace("trip-1", "trip-2")
+    field.say(TRIP, given())
+    await field.post("/trip/refuse", piece=CODE, reason="denies", then="bring_back")
+    field.say(TRIP, kinds.PieceBroughtBack().about(f"piece:{CODE}"))
+    field.say(f"device/{DEVICE}/1", scope([ROUTE, TRIP, second], "field").about(f"device:{DEVICE}"))
+    field.say(second, opened(n101="runner"), given())
+    assert (await field.post("/trip/find", code=CODE[-4:]))["piece"] == CODE
+    assert (await field.post("/trip/refund", piece=CODE))["received_fen"] == 6500
+    assert (field.replica.state(f"piece:{CODE}", second) or {})["place"] == "back_at_stall"
