@@ -126,7 +126,7 @@ def _apply(state: State, piece: str, fact: PlacedFact, body: kinds.FactBody) -> 
             _adopt(state, fact, body)
         case kinds.TaskAssigned():
             state["wanted_by"] = {"task": first_id(fact.subjects, "task"), "order": first_id(fact.subjects, "order")}
-        case kinds.PriceCorrected():
+        case kinds.PriceCorrected() if _is_its_buyers(state, fact):
             state["price_fen"] = body.price_fen
             state["prices"].append({**said(fact), "price_fen": body.price_fen})
         case kinds.LabelReprinted():
@@ -326,8 +326,14 @@ def _finish(state: State, undos: Sequence[PlacedFact], judged_for: str | None) -
 
 def _undoes(state: State, undo: PlacedFact) -> bool:
     """Only the buyer takes a purchase back: on the same device, or on his next one."""
-    same = undo.device == state["device"] or undo.person == state["person"]
-    return same and state["bought"] is not None and bool(undo.body.get("fact") == state["bought"])
+    return (
+        _is_its_buyers(state, undo) and state["bought"] is not None and bool(undo.body.get("fact") == state["bought"])
+    )
+
+
+def _is_its_buyers(state: State, fact: PlacedFact) -> bool:
+    """True of what the buyer says, on the same device or on his next one; while no purchase is known, of what anybody says."""
+    return state["bought"] is None or fact.device == state["device"] or fact.person == state["person"]
 
 
 def _lost_facts(facts: Sequence[PlacedFact]) -> dict[str, dict[str, Any]]:

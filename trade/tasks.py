@@ -155,7 +155,7 @@ def _join_adopted(state: State, spoken: Spoken) -> dict[str, str]:
 
 
 def _correct_purchases(state: State, spoken: Spoken) -> None:
-    """Apply undos and corrected prices to the purchases they speak of; only the buyer takes his purchase back."""
+    """Apply undos and corrected prices to the purchases they speak of; only the buyer takes his purchase back, or corrects it."""
     for fact, body in spoken:
         match body:
             case kinds.PieceUndone(fact=bought):
@@ -166,7 +166,8 @@ def _correct_purchases(state: State, spoken: Spoken) -> None:
             case kinds.PriceCorrected(price_fen=price_fen):
                 piece = first_id(fact.subjects, "piece")
                 for purchase in state["purchases"]:
-                    if purchase["piece"] == piece:
+                    same = fact.device == purchase["device"] or fact.person == purchase["person"]
+                    if purchase["piece"] == piece and same:
                         purchase["price_fen"] = price_fen
             case _:
                 pass

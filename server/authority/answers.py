@@ -39,7 +39,7 @@ def on_answered(b: Batch, document: str, fact: PlacedFact) -> None:
     if task is None or wanted is None or order is None:
         return
     decision = judge_answer(
-        _want(task, wanted, order), body.answer, today=task.day or b.today, on_day=body.on_day,
+        _want(task, wanted, order, document), body.answer, today=task.day or b.today, on_day=body.on_day,
         market=b.settings.calendar, postponed_before=wanted.postponed,
     )  # fmt: skip
     _say_verdict(b, document, fact, decision, task, order)
@@ -84,6 +84,7 @@ def on_asked(b: Batch, document: str, fact: PlacedFact) -> None:
         or order is None
         or wanted.task != task.id
         or wanted.status not in ("out", "answered")
+        or _is_anothers(task, document)
     ):
         return
     b.set(st.task, task.id, status="asked")
@@ -102,7 +103,7 @@ def on_bounced(b: Batch, document: str, fact: PlacedFact) -> None:
     task, wanted, order = _rows(b, fact)
     if task is None or wanted is None or order is None:
         return
-    decision = judge_bounce(_want(task, wanted, order))
+    decision = judge_bounce(_want(task, wanted, order, document))
     _say_verdict(b, document, fact, decision, task, order)
     recheck_recall(b, document, task.id)
     if isinstance(decision, Accepted) and wanted.task == task.id:
@@ -313,12 +314,17 @@ def _changes(b: Batch, command: c.TaskDecide, task: Row[Any], order: Row[Any]) -
     return {}
 
 
-def _want(task: Row[Any], wanted: Row[Any], order: Row[Any]) -> Want:
-    gone = task.recalled is not None or wanted.status in ("closing", "closed")
+def _want(task: Row[Any], wanted: Row[Any], order: Row[Any], document: str) -> Want:
+    gone = task.recalled is not None or wanted.status in ("closing", "closed") or _is_anothers(task, document)
     return Want(
         merchant=order.merchant, cap_fen=task.cap_fen, drop_ship=bool(order.drop_ship), purchases=(),
         recall="0.0.0" if gone else None, drawn=wanted.keeper,
     )  # fmt: skip
+
+
+def _is_anothers(task: Row[Any], document: str) -> bool:
+    """True when a phone speaks of a task that another has: it says nothing about that one's hands (D9)."""
+    return task.document not in (None, document)
 
 
 def _say_verdict(

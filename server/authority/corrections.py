@@ -112,6 +112,8 @@ def on_price_corrected(b: Batch, document: str, fact: PlacedFact) -> None:
     piece = b.row(st.piece, code)
     if piece is None or piece.place == "undone" or piece.bought_fact is None:
         return
+    if fact.device != piece.device and fact.person != piece.person:  # Only the buyer knows what he paid (D19).
+        return
     about = About(
         merchant=piece.merchant,
         order=piece.order_id or "",

@@ -265,7 +265,7 @@ def _ready(b: Batch, day: str) -> list[Row[Any]]:
             .join(st.wanted, w.task == t.id)
             .join(st.shop_order, st.shop_order.c.id == t.order_id)
             .where(t.status == "ready", t.source == "stall", w.status == "ready")
-            .where((w.not_before.is_(None)) | (w.not_before <= day))
+            .where((w.not_before.is_(None)) | (w.not_before <= day), st.shop_order.c.refund_open == 0)
             .order_by(w.queued, w.piece_no)
         )
     )

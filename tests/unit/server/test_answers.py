@@ -205,6 +205,25 @@ def test_e26_a_bounced_task_given_to_another_phone_goes_out_with_its_money_froze
     assert (piece.outcome, piece.charged_fen) == ("keeps", 6400)
 
 
+@pytest.mark.parametrize("word", ["answer", "bounce", "ask"])
+def test_d9_what_a_phone_says_of_a_colleagues_task_decides_nothing_about_it(day: Day, phone: Device, word: str) -> None:
+    """Neither does one to which a lost server had given the same task: the money stays frozen for whoever has it."""
+    bob = day.enrol("picker", "bob")
+    day.orders(f"A2|{CODE}|1")
+    day.do(c.RoutesAssign(devices=[bob.number]))
+    bodies: dict[str, kinds.FactBody] = {
+        "answer": kinds.TaskAnswered(answer=kinds.Answer.STYLE_GONE),
+        "bounce": kinds.TaskBounced(price_fen=9000),
+        "ask": kinds.PriceAsked(price_fen=9000),
+    }
+    subjects = (f"task:{TASK}", *(() if word == "ask" else (day.task(TASK).stall_id,)))
+    before = day.money()
+    bob.say(bob.route("T1002-1"), bodies[word].about(*subjects))
+    assert (day.wanted(TASK).status, day.task(TASK).status, day.money()) == ("out", "out", before)
+    assert not day.all(st.decision)
+    assert day.piece(phone.buy(TASK, 6400)).outcome == "keeps"
+
+
 @pytest.mark.parametrize("then", ["withdrawn", "bought", "reassigned", "asked"])
 def test_e26_answered_after_its_bounce_a_task_goes_on_with_its_money_frozen(day: Day, phone: Device, then: str) -> None:
     """The bounce gave it back, and the answer of the same phone did not freeze it: nobody may buy on it at the platform's cost."""

@@ -66,6 +66,15 @@ def test_r31_refunding_is_held_and_goes_on_when_withdrawn(day: Day) -> None:
     assert day.order("O1001").status == "ready"
 
 
+def test_r31_nobody_is_sent_for_an_order_whose_refund_was_asked_before_it_went_out(day: Day) -> None:
+    phone = day.enrol("picker", "ann")
+    day.orders(f"A1|{CODE}|1")
+    day.do(c.RefundAsked(order="O1001"))
+    assert day.do(c.RoutesAssign())["tasks"] == 0
+    day.do(c.RefundWithdrawn(order="O1001"))
+    assert (day.do(c.RoutesAssign())["tasks"], day.task("T1001-1").device) == (1, phone.number)
+
+
 def test_e32_after_the_service_period_no_new_order_starts(day: Day) -> None:
     day.do(c.ServiceSet(merchant="m1", service_until_ms=day.now_ms))
     day.orders(f"A1|{CODE}|1")

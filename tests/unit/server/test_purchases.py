@@ -408,6 +408,23 @@ def test_e8_d8_a_corrected_price_is_charged_only_within_what_is_held(
     assert day.money()[1] == 6500 - charged + 100 + ORDER_FEN
 
 
+def test_e8_only_the_buyer_corrects_the_price_of_his_piece(day: Day, phone: Device) -> None:
+    """What a colleague's phone says of it moves neither the merchant's money nor the buyer's float."""
+    task = one_order(day)
+    bob = day.enrol("picker", "bob")
+    day.orders(f"A2|{CODE}|1")
+    day.do(c.RoutesAssign(devices=[bob.number]))
+    code = phone.buy(task, 6000)
+    before = day.money()
+    corrected = kinds.PriceCorrected(price_fen=6500).about(f"task:{task}", f"piece:{code}")
+    bob.say(bob.route("T1002-1"), corrected)
+    assert (day.piece(code).price_fen, day.piece(code).charged_fen, day.money()) == (6000, 6000, before)
+    assert day.state(day.warehouse(), f"piece:{code}")["price_fen"] == 6000
+    assert day.state(day.warehouse(), f"task:{task}")["purchases"][0]["price_fen"] == 6000
+    phone.say(phone.route(task), corrected)
+    assert (day.piece(code).price_fen, day.state(day.warehouse(), f"piece:{code}")["price_fen"]) == (6500, 6500)
+
+
 def test_e12_a_scan_before_the_purchase_is_known_becomes_normal_when_it_arrives(day: Day, phone: Device) -> None:
     task = one_order(day)
     phone.sync(phone.route(task))
