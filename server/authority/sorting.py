@@ -258,6 +258,11 @@ def _ship_piece(b: Batch, code: str, order: Row[Any], parcel: Row[Any], fact: Pl
     piece = b.row(st.piece, code)
     if piece is None:
         return
+    if (
+        piece.place == "back_at_stall"
+    ):  # As terminals fold it: the stall has paid for it, and a person looks who has it.
+        b.discrepancy("shipped_after_refund", f"piece:{code}", "warehouse", facts=[fact.id], order_no=order.order_no)
+        return
     b.set(st.piece, code, place="shipped", parcel=parcel.id, scanned_ms=piece.scanned_ms or b.now_ms, trip=None)
     disappoint(b, piece, goes_to=order.id)
     wanted = None if piece.wanted is None else b.row(st.wanted, piece.wanted)

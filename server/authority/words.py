@@ -81,6 +81,10 @@ DISCREPANCIES: Final[dict[str, Words]] = {
         "改价后超出冻结 {platform_fen} 分，由平台承担",
         "the corrected price is {platform_fen} fen above what was held: the platform bears it",
     ),
+    "shipped_after_refund": (
+        "档口已退款的件，订单 {order_no} 的包裹却说装了它：请核对实物",
+        "its stall had paid for it, and the parcel of order {order_no} is said to hold it: look which garment left",
+    ),
     "refunded_twice": (
         "件 {code} 退了两次款",
         "the piece {code} was refunded twice",

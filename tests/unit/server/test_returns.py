@@ -682,6 +682,43 @@ def test_r34_d14_a_sale_that_is_heard_after_the_bag_came_back_takes_the_piece_fr
     assert faults(day) == []
 
 
+@pytest.mark.parametrize("sold", [True, False])
+def test_d14_e21_a_parcel_that_is_heard_after_the_stall_took_its_piece_back_asks_a_person(
+    shop: Shop, *, sold: bool
+) -> None:
+    """Shipped by a terminal that had heard of nothing, with a piece that was bagged at another and is refunded: both cannot be."""
+    day, far = shop.day, shop.day.enrol("warehouse", "far")
+    if sold:
+        shop.inspect()
+        day.orders(f"A2|{CODE}|1")
+        order, code, near = "O1002", shop.code, shop.wall
+    else:  # Packed for an order that closed: it is stock, and goes to the stall.
+        day.orders(f"A2|{CODE}|1")
+        day.do(c.RoutesAssign())
+        order, code, near = "O1002", shop.phone.buy("T1002-1", 6000), shop.wall
+        near.say(day.warehouse(), kinds.ScannedIn().about(f"piece:{code}"))
+    far.sync(day.warehouse())
+    far.offline = True
+    if sold:
+        far.say(day.warehouse(), kinds.PieceDrawn().about(f"piece:{code}", "task:T1002-1", f"order:{order}"))
+    else:
+        day.do(c.OrderClose(order=order))
+    number = day.parcel("P1002").waybill_no or "ZT0000000002"
+    about = ("parcel:P1002", f"order:{order}", f"piece:{code}")
+    far.say(day.warehouse(), kinds.ParcelPacked(waybill_no=number, pieces=[code]).about(*about))
+    far.say(day.warehouse(), kinds.ParcelShipped(waybill_no=number, pieces=[code]).about(*about))
+    near.say(day.warehouse(), kinds.PieceBagged().about(f"piece:{code}", "trip:bag1"))
+    shop.code = code
+    shop.refund(shop.trip(), 6000)
+    paid = day.money()[0]
+    far.offline = False
+    far.deliver()
+    state = day.state(day.warehouse(), f"piece:{code}")
+    assert (day.piece(code).place, state["place"]) == ("back_at_stall", "back_at_stall")
+    assert "shipped_after_refund" in day.discrepancies()
+    assert day.money()[0] >= paid - 350, "no more than courier and packing is taken for the parcel"
+
+
 def test_e19_an_unknown_return_is_taken_in_and_matched_later(shop: Shop) -> None:
     day = shop.day
     body = kinds.ReturnReceived(courier_no="R9", matched=False, shelf="S3")
