@@ -126,7 +126,8 @@ def _waiting(b: Batch, piece: Row[Any]) -> list[WaitingLine]:
         select(st.task, w.merchant, o.accepted_ms)
         .join(st.wanted, w.task == t.id)
         .join(st.shop_order, o.id == t.order_id)
-        .where(t.status == "ready", t.source == "stall", w.status == "ready", t.style == piece.style, o.drop_ship == 1)
+        .where(t.status == "ready", t.source == "stall", w.status == "ready", t.style == piece.style)
+        .where(o.drop_ship == 1, o.refund_open == 0)
     ).all()
     return [
         WaitingLine(

@@ -110,6 +110,7 @@ def on_drawn(b: Batch, document: str, fact: PlacedFact) -> None:
             b.say(document, over.about(f"task:{task.id}", f"piece:{code}"))
             _shelve_if_nobody_has_it(b, code)
         return
+    disappoint(b, piece, goes_to=task.order_id)
     b.set(
         st.piece,
         code,
@@ -295,8 +296,8 @@ def _ship_piece(b: Batch, code: str, order: Row[Any], parcel: Row[Any], fact: Pl
 
 
 def disappoint(b: Batch, piece: Row[Any], *, goes_to: str | None = None) -> None:
-    """A terminal that had not heard shipped the piece in its old parcel, or bagged it, while it was promised to another order: that one is
-    told, and served from a stall.
+    """A terminal that had not heard shipped the piece in its old parcel, drew or bagged it, while another order was promised it: that one
+    is told, and served from a stall.
     """
     promised = None if piece.reserved is None else b.row(st.wanted, piece.reserved)
     if promised is None or promised.order_id == goes_to:

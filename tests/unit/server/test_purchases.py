@@ -573,6 +573,36 @@ def test_r34_what_was_drawn_for_an_order_that_a_phone_had_bought_for_is_stock_ag
     assert faults(day) == []
 
 
+def test_r34_e10_drawn_for_an_order_whose_purchase_was_a_slip_the_next_one_is_served_from_a_stall(
+    day: Day, phone: Device
+) -> None:
+    extra, _, wall, carl = promised_to_the_next_attempt(day, phone)
+    wall.sync(day.warehouse())
+    wall.offline = True
+    wall.say(day.warehouse(), kinds.PieceDrawn().about(f"piece:{extra}", "task:T1002-1.2", "order:O1002"))
+    carl.offline = False
+    carl.deliver()
+    day.orders(f"A3|{CODE}|1")
+    assert day.task("T1003-1").piece == extra
+    own = day.one(st.piece, st.piece.c.wanted == "T1002-1", st.piece.c.code != extra)
+    slip = kinds.PieceUndone(fact=own.bought_fact).about("task:T1002-1", f"piece:{own.code}")
+    carl.say(carl.route("T1002-1"), slip)
+    wall.offline = False
+    wall.deliver()
+    assert (day.wanted("T1002-1").keeper, day.piece(extra).reserved) == (extra, "T1002-1")
+    assert day.task(day.wanted("T1003-1").task).source == "stall"
+    assert day.state(day.warehouse(), "task:T1003-1")["recall"] is not None
+    assert faults(day) == []
+
+
+def test_r31_what_comes_to_the_shelf_waits_for_no_order_whose_refund_was_asked(day: Day, phone: Device) -> None:
+    extra, wall = a_drawn_piece(day, phone, draws=False, orders=False)
+    day.orders(f"A2|{CODE}|1", f"A3|{CODE}|1")
+    day.do(c.RefundAsked(order="O1002"))
+    wall.say(day.warehouse(), kinds.ScannedIn().about(f"piece:{extra}"))
+    assert (day.task("T1002-1").source, day.task("T1003-1").piece) == ("stall", extra)
+
+
 def a_drawn_piece(day: Day, phone: Device, *, draws: bool = True, orders: bool = True) -> tuple[str, Device]:
     """A second piece lies in stock and the next order is to get it; returns (its code, the terminal). Not `orders`: it is on its way."""
     task = one_order(day)
