@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Final
 from zoneinfo import ZoneInfo
 
 from server.auth import PLATFORM, Accounts, WebRole, check_name, check_password
 from server.installation import init_server
 from sync_core.errors import RefusedError
 
+CLIENTS_DATABASE: Final = "replica.db"
+
 
 def init_folder(data: Path, *, admin: str, password: str, zone: str, database: str | None) -> None:
     """Make a server's folder with its key, time zone and first administrator; go on where an earlier try was broken off.
 
     Raises:
-        RefusedError: the zone is unknown, the folder was made before, or name or password cannot be so; nothing was made.
+        RefusedError: the zone is unknown, the folder was made before or is a client's, or name or password cannot be so; nothing was made.
     """
     _check_zone(zone)
     check_name(admin.strip())
     check_password(password)
+    if (data / CLIENTS_DATABASE).exists():
+        raise RefusedError("init.folder", f"{data} is a client's folder: name another with --data")
     now_ms = time.time_ns() // 1_000_000
     server = init_server(data, database=database, now_ms=now_ms)
     try:

@@ -23,7 +23,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from server.app import ServerSettings, create_app
-from server.installation import KEY
+from server.installation import DATABASE, KEY
 from server.socket_protocol import PROTOCOLS
 from server.store import disk_told_plainly
 from sync_core import limits
@@ -46,7 +46,7 @@ def serve_folder(data: Path, *, host: str, port: int, database: str | None, embe
         AlreadyOpenError: another process serves the folder.
         NahuoError: the data cannot be opened.
     """
-    if not (data / KEY).is_file():
+    if not (data / KEY).is_file() and not (data / DATABASE).is_file():
         raise RefusedError(
             "server.no_folder", f"{data} is no server's folder yet: nahuo init --data {data} --admin NAME"
         )

@@ -87,8 +87,12 @@ def open_server(
         IncompatibleError: a newer schema, or all hundred server numbers are used.
         CorruptError: the key file is no key, or another server's; or the database that the folder's server wrote is not there.
     """
-    signer = Ed25519Signer(seed) if seed is not None else open_signer(data / KEY)
     extent, used = _read_counts(data / EXTENT, 2)
+    if seed is None and not (data / KEY).is_file() and (extent or _has_content(data / DATABASE)):
+        raise CorruptError(
+            f"{data / KEY} is gone, and devices believe no other: put it back from a backup of this folder"
+        )
+    signer = Ed25519Signer(seed) if seed is not None else open_signer(data / KEY)
     if extent and database is None and not _has_content(data / DATABASE):
         raise CorruptError(_GONE.format(data / DATABASE))
     store = open_store(database or data / DATABASE, synchronous=synchronous)

@@ -34,6 +34,8 @@ from sync_core.storage import CORRUPT_WORDS, plain_error
 from trade.projections import MARKET_DAY
 
 DATABASE: Final = "replica.db"
+SERVERS_KEY: Final = "server.key"
+"""In a server's folder a device's install token would take the place of the server's, which then takes itself for a restored copy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,12 +105,15 @@ class _DamagedError(CorruptError):
 
 async def _run(client: Client, launch: Launch, *, suspect: bool = False) -> None:
     clock = SystemClock()
+    if (launch.data / SERVERS_KEY).exists():
+        raise RefusedError("serve.folder", f"{launch.data} is a server's folder: name another with --data")
     launch.data.mkdir(parents=True, exist_ok=True)
     replica = _open_replica(launch, clock, suspect=suspect)
     damaged = asyncio.Event()
     replica.on_damage = damaged.set
     door: HttpDoor | None = None
     try:
+        _check_program(replica, client)
         restore_key(launch.data, replica)
         signer = DeviceKey(launch.data, replica)
         keep_twin(replica, launch.data)
@@ -187,6 +192,21 @@ def _open_replica(launch: Launch, clock: SystemClock, *, suspect: bool) -> Repli
         if not drop_ballast(launch.data):
             raise
         return open_it()
+
+
+def _check_program(replica: Replica, client: Client) -> None:
+    """The other program would show pages that stay empty, and print nothing of what waits.
+
+    Raises:
+        RefusedError: this device was enrolled for the other one.
+    """
+    role = (replica.setting("certificate") or {}).get("role")
+    right = "warehouse" if role == "warehouse" else "field"
+    if role is not None and client.word != right:
+        raise RefusedError(
+            "serve.program",
+            f"this folder is another device's: start it with `nahuo {right}`, or name another with --data",
+        )
 
 
 def _server_of(replica: Replica, launch: Launch) -> str:

@@ -12,10 +12,13 @@ import pytest
 from nahuo.backup import make_backup
 from nahuo.cli import main
 from nahuo.founding import init_folder
+from nahuo.serving import serve_folder
 from nahuo.verify import verify_folder
 from server import schema as s
-from server.installation import DATABASE, EXTENT, open_server
+from server.installation import DATABASE, EXTENT, KEY, open_server
 from sync_core.errors import CorruptError, IncompatibleError, RefusedError
+from sync_core.replica import Replica
+from trade.projections import MARKET_DAY
 
 NOW_MS = 1_800_000_000_000
 
@@ -133,3 +136,21 @@ def test_what_the_system_refuses_is_said_in_one_line(
     assert error.startswith("nahuo: ")
     assert "Permission denied" in error
     assert error.count("\n") == 1
+
+
+def test_no_server_is_founded_in_a_clients_folder(tmp_path: Path) -> None:
+    Replica.open(tmp_path / "replica.db", MARKET_DAY, synchronous="OFF").close()
+    before = sorted(path.name for path in tmp_path.iterdir())
+    with pytest.raises(RefusedError) as refused:
+        init_folder(tmp_path, admin="wang", password="a long password", zone="Asia/Shanghai", database=None)
+    assert refused.value.code == "init.folder"
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_a_server_whose_key_is_gone_is_not_told_to_be_founded_anew(folder: Path) -> None:
+    (folder / KEY).unlink()
+    with pytest.raises(CorruptError, match="backup"):
+        serve_folder(folder, host="127.0.0.1", port=0, database=None, embedders=())
+    with pytest.raises(CorruptError, match="backup"):
+        init_folder(folder, admin="wang", password="a long password", zone="Asia/Shanghai", database=None)
+    assert not (folder / KEY).exists()
