@@ -39,6 +39,7 @@ $(STAMP): requirements.lock pyproject.toml
 			echo "Name it when it is not on the PATH: make setup PYTHON=/where/it/is/python3" >&2; \
 			exit 2; \
 		fi; \
+		echo "preparing $(VENV): a minute or two"; \
 		[ -x $(BIN)/python ] || "$$python" -m venv $(VENV) || { \
 			rm -rf $(VENV); \
 			echo "$$python cannot make a virtual environment (Debian: apt-get install python3-venv)." >&2; exit 2; }; \

@@ -213,10 +213,10 @@ class Scene:
     def _set_up(self) -> None:
         admin = self.admin
         admin.need("/platform/merchants", id=MERCHANT, name=MERCHANT_NAME)
-        admin.need("/platform/merchants/" + MERCHANT + "/shops", shop=SHOP, courier=COURIER)
-        admin.need(f"/platform/merchants/{MERCHANT}/top-up", amount=TOP_UP_YUAN, key="demo-bank-0001", note="演示首充")
         admin.need("/platform/couriers", courier=COURIER, first="75500000001", last="75500099999", digits="11", prefix="7",
                    three_part_code="571-03 009", bag_place="广州中心")  # fmt: skip
+        admin.need("/platform/merchants/" + MERCHANT + "/shops", shop=SHOP, courier=COURIER)
+        admin.need(f"/platform/merchants/{MERCHANT}/top-up", amount=TOP_UP_YUAN, key="demo-bank-0001", note="演示首充")
         admin.need("/platform/fees", commission="1.50", courier="3.50", packing="0.50")
         admin.need(
             "/platform/users", name=MERCHANT, password=MERCHANT_PASSWORD, role="merchant_owner", organisation=MERCHANT

@@ -90,18 +90,30 @@ def set_service(b: Batch, command: c.ServiceSet) -> dict[str, Any]:
 
 
 def set_shop(b: Batch, command: c.ShopSet) -> dict[str, Any]:
-    """A shop and its settings."""
+    """A shop and its settings. Its orders that have no waybill yet go with its new courier.
+
+    Raises:
+        RefusedError: `shop.taken`, or `courier.unknown`: the courier never had a range of numbers, so its parcels would wait for ever.
+    """
     _need_merchant(b, command.merchant)
     known = b.row(st.shop, command.shop)
     if known is not None and known.merchant != command.merchant:
         raise RefusedError("shop.taken", "这个店铺名已属于别的商家 / this shop belongs to another merchant")
+    changes = known is None or known.courier != command.courier
+    if changes and command.courier and not b.rows(st.courier_range, courier=command.courier):
+        name = command.courier
+        raise RefusedError(
+            "courier.unknown",
+            f"快递「{name}」还没有号段，请先在“快递与费用”里添加 / courier {name} has no numbers: add a range for it first",
+        )
     b.put(
         st.shop, ("name",), name=command.shop, merchant=command.merchant, drop_ship=int(command.drop_ship),
         tolerance_fen=command.tolerance_fen, ship_part=int(command.ship_part), default_answer=command.default_answer,
         hold_messages=int(command.hold_messages), courier=command.courier, requirements=command.requirements,
         created_ms=b.now_ms if known is None else known.created_ms,
     )  # fmt: skip
-    return {"shop": command.shop}
+    served = waybills.courier_changed(b, command.shop, command.courier) if known is not None and changes else 0
+    return {"shop": command.shop, "parcels_served": served}
 
 
 def set_fees(b: Batch, command: c.FeesSet) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from sqlalchemy import Row, select
+from sqlalchemy import Row, select, update
 
 from server import schema_trade as st
 from server.authority.batch import Batch, warehouse_document
@@ -66,6 +66,14 @@ def address_changed(b: Batch, order_id: str) -> None:
     if parcel.waybill_no is not None:
         void(b, order_id, "address_changed")
     obtain(b, order_id)
+
+
+def courier_changed(b: Batch, shop: str, courier: str) -> int:
+    """The shop's orders that have not left go with another courier, when they get a number; returns how many that waited got one."""
+    o = st.shop_order.c
+    of_shop = (o.shop == shop, o.status.not_in(("shipped", "closed")))
+    b.conn.execute(update(st.shop_order).where(*of_shop).values(courier=courier))
+    return retry_held(b)
 
 
 def void(b: Batch, order_id: str, reason: str) -> None:

@@ -40,7 +40,7 @@ def overview(asking: Merchant) -> Response:
             "wallet": reads_platform.wallet(conn, mine),
             "counts": reads.order_counts(conn, mine),
             "decisions": reads.decisions(conn, mine),
-            "held_parcels": reads.parcels_held(conn, mine),
+            "held_parcels": reads.parcels_held_count(conn, mine),
             "notices": reads.notices(conn, mine)[0],
             "behind": reads_platform.devices_behind(conn, asking.now_ms),
         }
@@ -209,19 +209,19 @@ def settings(asking: Merchant) -> Response:
     """His shops and what holds for them."""
     with asking.serving.store.reading() as conn:
         shops = reads.shops(conn, asking.organisation)
-        couriers = sorted({row["courier"] for row in reads_platform.courier_ranges(conn)})
+        couriers = reads_platform.couriers(conn)
     return asking.show("merchant/settings.html", shops=shops, couriers=couriers)
 
 
 @router.post("/settings")
 async def set_shop(
-    asking: Merchant, shop: Typed, drop_ship: Ticked = "", ship_part: Ticked = "", hold_messages: Ticked = "",
+    asking: Merchant, shop: Typed, drop_ship: Ticked = "", hold_messages: Ticked = "",
     tolerance: Typed = "0", default_answer: Typed = "re_enter", courier: Typed = "", requirements: Typed = "",
 ) -> Response:  # fmt: skip
     """Change what holds for a shop of his."""
     await _own_shop(asking, shop)
     command = make(
-        commands.ShopSet, shop=shop, merchant=asking.organisation, drop_ship=bool(drop_ship), ship_part=bool(ship_part),
+        commands.ShopSet, shop=shop, merchant=asking.organisation, drop_ship=bool(drop_ship),
         hold_messages=bool(hold_messages), tolerance_fen=read_yuan(tolerance or "0", fen_max=PRICE_FEN_MAX),
         default_answer=default_answer, courier=courier.strip(), requirements=requirements.strip(),
     )  # fmt: skip

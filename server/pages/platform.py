@@ -193,8 +193,8 @@ def ledger(asking: Platform, account: str = "", page: int = 1) -> Response:
 def merchants(asking: Platform) -> Response:
     """Merchants with their money and shops."""
     with asking.serving.store.reading() as conn:
-        found = reads_platform.merchants(conn)
-    return asking.show("platform/merchants.html", merchants=found)
+        found, couriers = reads_platform.merchants(conn), reads_platform.couriers(conn)
+    return asking.show("platform/merchants.html", merchants=found, couriers=couriers)
 
 
 @router.post("/merchants")

@@ -249,8 +249,18 @@ def stock(conn: Connection, merchant: str | None) -> list[Row]:
     return rows(conn, query)
 
 
+def parcels_held_count(conn: Connection, merchant: str | None) -> int:
+    """Return how many parcels have no waybill."""
+    held = select(func.count()).select_from(parcel.join(shop_order, parcel.c.order_id == shop_order.c.id))
+    return int(conn.execute(held.where(*_held(merchant))).scalar_one())
+
+
+def _held(merchant: str | None) -> tuple[ColumnElement[bool], ...]:
+    return parcel.c.held.is_not(None), parcel.c.status == "held", _owned(shop_order.c.merchant, merchant)
+
+
 def parcels_held(conn: Connection, merchant: str | None) -> list[Row]:
-    """Return parcels without a waybill and why, with the order they are of (D17)."""
+    """Return the first 200 parcels without a waybill and why, with the order they are of (D17)."""
     query = (
         select(
             parcel.c.id,
@@ -261,7 +271,7 @@ def parcels_held(conn: Connection, merchant: str | None) -> list[Row]:
             shop_order.c.merchant,
         )
         .select_from(parcel.join(shop_order, parcel.c.order_id == shop_order.c.id))
-        .where(parcel.c.held.is_not(None), parcel.c.status == "held", _owned(shop_order.c.merchant, merchant))
+        .where(*_held(merchant))
         .order_by(shop_order.c.number)
         .limit(200)
     )

@@ -274,6 +274,13 @@ def courier_ranges(conn: Connection) -> list[Row]:
     return found
 
 
+def couriers(conn: Connection) -> list[str]:
+    """Return the couriers that have, or had, numbers: those a shop may choose."""
+    return list(
+        conn.execute(select(st.courier_range.c.courier).distinct().order_by(st.courier_range.c.courier)).scalars()
+    )
+
+
 def people(conn: Connection) -> list[Row]:
     """Return those who sign in by PIN on devices."""
     return rows(

@@ -118,7 +118,7 @@ PARCEL_STATUS: Mapping[str, Word] = {
 
 HELD_REASON: Mapping[str, Word] = {
     "address_needed": Word("缺收件人地址", "address needed", "wait"),
-    "no_number": Word("快递单号用完", "no waybill number left", "wait"),
+    "no_number": Word("没有可用的快递单号", "no waybill number to be had", "wait"),
     "courier_refuses": Word("快递不收该地区", "the courier refuses the area", "bad"),
 }
 
@@ -308,7 +308,7 @@ def done_detail(kind: str, outcome: Mapping[str, object]) -> Word:
         case "return.expected" | "trip.open":
             count = number("pieces")
             return Word(f"{count} 件。", f" {count} pieces.")
-        case "courier.range_added" if number("parcels_served"):
+        case "courier.range_added" | "shop.set" if number("parcels_served"):
             count = number("parcels_served")
             return Word(f"{count} 个等单号的包裹已取到面单。", f" {count} waiting parcels have their waybill.")
         case _:

@@ -65,7 +65,7 @@ def open_shop(server: Actor) -> None:
     admin = Desk(server.url, name="wang", password=PASSWORD)
     admin.sign_in()
     admin.need("/platform/merchants", id="xiaoman", name="小满")
-    admin.need("/platform/merchants/xiaoman/shops", shop=SHOP, courier="中通快递")
+    admin.need("/platform/merchants/xiaoman/shops", shop=SHOP)
     admin.need("/platform/merchants/xiaoman/top-up", amount="5000", key="bank-1", note="")
     admin.close()
 

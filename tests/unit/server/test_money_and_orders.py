@@ -150,16 +150,35 @@ def test_e16_a_changed_address_voids_the_number_and_gets_another(day: Day) -> No
 
 def test_e17_without_numbers_the_parcel_parks_and_goes_on_with_the_next_range(tmp_path: Path) -> None:
     day = open_day(tmp_path)
-    day.do(c.CourierRange(courier="中通", prefix="X", first=1, last=1, digits=3))
+    day.do(c.CourierRange(courier="中通", prefix="X", first=1, last=9, digits=3))
+    day.do(c.CourierRange(courier="顺丰", prefix="S", first=1, last=1, digits=3))
     day.do(c.ShopSet(shop="小满", merchant="m1", courier="顺丰"))
     day.enrol("warehouse", "wu")
     day.enrol("picker", "ann")
-    day.orders(f"A1|{CODE}|1")
+    day.orders(f"A1|{CODE}|1", f"A2|{CODE}|1")
     day.do(c.RoutesAssign())
-    assert day.parcel("P1001").held == "no_number"
+    assert [day.parcel("P1001").waybill_no, day.parcel("P1002").held] == ["S001", "no_number"]
     told = day.do(c.CourierRange(courier="顺丰", prefix="SF", first=10, last=20, digits=5))
     assert told["parcels_served"] == 1
-    assert day.parcel("P1001").waybill_no == "SF00010"
+    assert day.parcel("P1002").waybill_no == "SF00010"
+    day.store.close()
+
+
+def test_e17_a_courier_that_never_had_numbers_is_refused_and_a_shops_new_courier_serves_what_waits(
+    tmp_path: Path,
+) -> None:
+    day = open_day(tmp_path)
+    day.do(c.CourierRange(courier="顺丰", prefix="S", first=1, last=1, digits=3))
+    assert day.ask(c.ShopSet(shop="小满", merchant="m1", courier="顺风")).get("code") == "courier.unknown"
+    day.do(c.ShopSet(shop="小满", merchant="m1", courier="顺丰"))
+    day.enrol("warehouse", "wu")
+    day.enrol("picker", "ann")
+    day.orders(f"A1|{CODE}|1", f"A2|{CODE}|1")
+    day.do(c.RoutesAssign())
+    assert day.parcel("P1002").held == "no_number"
+    told = day.do(c.ShopSet(shop="小满", merchant="m1", courier="中通"))
+    assert told["parcels_served"] == 1
+    assert [day.parcel(p).waybill_no for p in ("P1001", "P1002")] == ["S001", "ZT0000000001"]
     day.store.close()
 
 
