@@ -68,6 +68,7 @@ def read_log(conn: Connection, trade: Trade, verifier_of: VerifierOf) -> tuple[L
         by_document[document].append((device, seq, bytes(stored)))
     for document, rows in by_document.items():
         _read_document(again, document, rows, trade, verifier_of, chains)
+    _check_heads(conn, by_document, chains)
     for row in conn.execute(select(s.quarantine)):
         chains.expect(bool(row.code and row.detail), f"quarantine {row.id} has no reason")
     merged = _merge_natively(by_document)
@@ -79,6 +80,18 @@ def read_log(conn: Connection, trade: Trade, verifier_of: VerifierOf) -> tuple[L
         )
         again.hashes[document] = hash_document(rows, states)
     return again, [chains, merged, shuffled, stored_rows]
+
+
+def _check_heads(conn: Connection, by_document: Mapping[str, list[tuple[int, int, bytes]]], chains: Check) -> None:
+    """Each head stands where its writer's envelopes end: what continues a chain is held against it."""
+    ends = {
+        (document, device): (seq, gate.digest_of(stored))
+        for document, rows in by_document.items()
+        for device, seq, stored in rows
+    }
+    heads = {(row.document, row.device): (row.seq, bytes(row.digest)) for row in conn.execute(select(s.head))}
+    for document, device in sorted(key for key in {*ends, *heads} if ends.get(key) != heads.get(key)):
+        chains.expect(False, f"{document}: the head of device {device} is not where its envelopes end")
 
 
 def _read_document(

@@ -66,7 +66,11 @@ def _check_shipped_per_line(conn: Connection, again: LogAgain) -> Check:
     parcels: dict[str, set[str]] = defaultdict(set)
     for row in conn.execute(select(st.piece)):
         if row.place == "shipped" and row.task is not None:
-            shipped[line_of[task_of[row.task]]].add(row.code)
+            line = line_of.get(task_of.get(row.task, ""))
+            if line is None:
+                check.expect(False, f"piece {row.code} shipped for task {row.task}, of which there is no row")
+                continue
+            shipped[line].add(row.code)
     for document, fact in again.said("parcel.shipped"):
         parcel = again.states.get((document, fact.subjects[0]), {})
         for code in parcel.get("pieces", []) if parcel.get("status") == "shipped" else []:

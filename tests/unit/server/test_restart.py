@@ -26,6 +26,7 @@ from sync_core.gate import Run
 from sync_core.hub import Submission
 from tests.unit.server.day import START_MS, Day, Device, open_day
 from tests.unit.server.restoring import back_up, deliver_all, faults, lose, open_again, two_phones_for_one_piece
+from tests.unit.server.test_returns import ship
 from trade import kinds
 from trade.projections import MARKET_DAY
 
@@ -476,6 +477,25 @@ def test_the_recount_of_a_played_day_finds_no_fault(day: Day) -> None:
     broken: list[Check] = [check for check in checks if not check.holds]
     assert not broken, [(check.name, check.faults[:3]) for check in broken]
     assert day.warehouse() in hashes
+
+
+@pytest.mark.parametrize(
+    ("table", "told"), [(s.head, "is not where its envelopes end"), (st.task, "of which there is no row")]
+)
+def test_the_recount_finds_a_row_that_is_gone(day: Day, table: Any, told: str) -> None:
+    wall, _ = played(day)
+    (piece, *_) = day.all(st.piece)
+    ship(day, wall, "O1001", piece.code)
+    assert faults(day) == []
+    row = day.all(table)[0]
+    where = (
+        table.c.id == row.id
+        if table is st.task
+        else (table.c.document == row.document) & (table.c.device == row.device)
+    )
+    with day.store.transaction() as conn:
+        conn.execute(delete(table).where(where))
+    assert any(told in fault for fault in faults(day))
 
 
 def put_back(tmp_path: Path) -> tuple[list[Any], Day]:
