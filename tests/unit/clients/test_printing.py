@@ -129,7 +129,7 @@ async def test_d17_what_a_killed_process_was_sending_is_judged_by_the_printer_it
     killed.choose("waybill", "tcp://127.0.0.1:1", "escpos")
     with field.replica.transaction() as conn:
         names = ("code", "qr", "price", "cell", "colour", "count", "order_tail", "size", "stall", "style")
-        fields = dict.fromkeys(names, "1")
+        fields: dict[str, str] = dict.fromkeys(names, "1")
         killed.enqueue(conn, printer="waybill", template="piece", fields=fields, subject="ZT1", copy_no=1, at_ms=1)
         conn.execute("UPDATE print_job SET state = 'sending'")
     again = SpoolPrinters(field.replica, field.node.clock, ("label", "waybill"))
