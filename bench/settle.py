@@ -94,12 +94,12 @@ def wire_bytes(folder: Path, *, envelopes: int) -> WireBytes:
 def _open_shop(scene: Scene) -> None:
     desk = scene.desk
     desk.need("/platform/merchants", id=MERCHANT, name=SHOP)
-    desk.need(f"/platform/merchants/{MERCHANT}/shops", shop=SHOP, courier="中通快递")
-    desk.need(f"/platform/merchants/{MERCHANT}/top-up", amount="1000000", key="bench-0001", note="")
     desk.need(
         "/platform/couriers", courier="中通快递", first="75500000001", last="75500099999", digits="11", prefix="7",
         three_part_code="571-03 009", bag_place="广州中心",
     )  # fmt: skip
+    desk.need(f"/platform/merchants/{MERCHANT}/shops", shop=SHOP, courier="中通快递")
+    desk.need(f"/platform/merchants/{MERCHANT}/top-up", amount="1000000", key="bench-0001", note="")
     desk.need("/platform/fees", commission="1.50", courier="3.50", packing="0.50")
     desk.need("/platform/users", name=MERCHANT, password=PASSWORD, role="merchant_owner", organisation=MERCHANT)
 
