@@ -9,7 +9,7 @@ from typing import Any
 from proof.plants.patching import Layer, Patch
 from server import installation, rows
 from server import schema_trade as st
-from server.authority import authority, batch, closing, dispatch, intake, log_reading, purchases
+from server.authority import authority, batch, closing, dispatch, intake, log_reading, purchases, waybills
 from server.authority.deciding import decide
 from sync_core import facts
 from sync_core.facts import is_server, place
@@ -231,8 +231,9 @@ def a_restored_server_keeps_its_number(patch: Patch) -> None:
 
 @RESTORE.plant
 def a_restored_server_gives_waybills_again(patch: Patch) -> None:
-    """Waybill numbers handed out after the backup are handed out once more."""
+    """Waybill numbers handed out after the backup are handed out once more, and who had them first keeps none."""
     patch.leave_out(installation, "_skip_numbers")
+    patch.leave_out(waybills, "give_back")
 
 
 @RESTORE.plant
