@@ -26,9 +26,8 @@ async def enrol(replica: Replica, signer: Signer, door: ServerDoor, code: str, *
         RefusedError: the code is wrong, used, expired, or another program's.
         RetryableError: the server cannot be reached; the same code works later.
     """
-    if (
-        replica.number is not None
-    ):  # A copy gets its next number by asking for it (`renumber`), which brings its work along.
+    if replica.number is not None:
+        # Also a copy's: it gets its next one by asking for it (`renumber`), which brings its work along.
         return replica.number
     answer = await door.enrol(
         {

@@ -551,9 +551,8 @@ def test_r34_what_was_promised_to_an_order_that_a_phone_bought_for_is_offered_to
     assert faults(day) == []
 
 
-def test_r34_what_was_drawn_for_an_order_that_a_phone_had_bought_for_is_stock_again_on_every_terminal(
-    day: Day, phone: Device
-) -> None:
+def drawn_before_it_heard(day: Day, phone: Device) -> tuple[str, str, Device, Device]:
+    """The same, and a terminal out of reach draws the promised piece; then the phone's purchase is heard, and another order comes."""
     extra, own, wall, carl = promised_to_the_next_attempt(day, phone)
     wall.sync(day.warehouse())
     wall.offline = True
@@ -561,6 +560,13 @@ def test_r34_what_was_drawn_for_an_order_that_a_phone_had_bought_for_is_stock_ag
     carl.offline = False
     carl.deliver()
     day.orders(f"A3|{CODE}|1")
+    return extra, own, wall, carl
+
+
+def test_r34_what_was_drawn_for_an_order_that_a_phone_had_bought_for_is_stock_again_on_every_terminal(
+    day: Day, phone: Device
+) -> None:
+    extra, own, wall, _ = drawn_before_it_heard(day, phone)
     wall.offline = False
     wall.deliver()
     assert "drawn_unwanted" in day.discrepancies()
@@ -576,13 +582,7 @@ def test_r34_what_was_drawn_for_an_order_that_a_phone_had_bought_for_is_stock_ag
 def test_r34_e10_drawn_for_an_order_whose_purchase_was_a_slip_the_next_one_is_served_from_a_stall(
     day: Day, phone: Device
 ) -> None:
-    extra, _, wall, carl = promised_to_the_next_attempt(day, phone)
-    wall.sync(day.warehouse())
-    wall.offline = True
-    wall.say(day.warehouse(), kinds.PieceDrawn().about(f"piece:{extra}", "task:T1002-1.2", "order:O1002"))
-    carl.offline = False
-    carl.deliver()
-    day.orders(f"A3|{CODE}|1")
+    extra, _, wall, carl = drawn_before_it_heard(day, phone)
     assert day.task("T1003-1").piece == extra
     own = day.one(st.piece, st.piece.c.wanted == "T1002-1", st.piece.c.code != extra)
     slip = kinds.PieceUndone(fact=own.bought_fact).about("task:T1002-1", f"piece:{own.code}")

@@ -855,12 +855,8 @@ def test_d15_what_was_brought_back_and_goes_with_another_runner_is_in_his_bag_on
     assert day.state(second, piece)["place"] == "in_stock"
 
 
-@pytest.mark.parametrize("fit_first", [True, False])
-@pytest.mark.parametrize("fit_by", ["wu", "li"])
-def test_r56_inspected_at_two_terminals_the_server_says_what_the_terminals_say(
-    shop: Shop, fit_by: str, *, fit_first: bool
-) -> None:
-    """Neither knew of the other: what folds last stands, whoever is heard first, and an order it was promised to waits for nothing."""
+def inspected_apart(shop: Shop, fit_by: str) -> tuple[Device, Device]:
+    """Two terminals out of reach look at one returned garment; returns the one that found it fit, and the other."""
     day = shop.day
     other = day.enrol("warehouse", "li")
     fit, unfit = (shop.wall, other) if fit_by == "wu" else (other, shop.wall)
@@ -870,6 +866,17 @@ def test_r56_inspected_at_two_terminals_the_server_says_what_the_terminals_say(
         device.sync(day.warehouse())
         device.offline = True
         device.say(day.warehouse(), kinds.PieceInspected(passed=passed).about(f"piece:{shop.code}", "return:R1"))
+    return fit, unfit
+
+
+@pytest.mark.parametrize("fit_first", [True, False])
+@pytest.mark.parametrize("fit_by", ["wu", "li"])
+def test_r56_inspected_at_two_terminals_the_server_says_what_the_terminals_say(
+    shop: Shop, fit_by: str, *, fit_first: bool
+) -> None:
+    """Neither knew of the other: what folds last stands, whoever is heard first, and an order it was promised to waits for nothing."""
+    day = shop.day
+    fit, unfit = inspected_apart(shop, fit_by)
     day.orders(f"A2|{CODE}|1")
     for device in (fit, unfit) if fit_first else (unfit, fit):
         device.offline = False
@@ -929,14 +936,7 @@ def test_r56_d15_fit_and_bagged_at_one_terminal_while_another_found_it_unfit_the
     shop: Shop, fit_by: str
 ) -> None:
     day = shop.day
-    other = day.enrol("warehouse", "li")
-    fit, unfit = (shop.wall, other) if fit_by == "wu" else (other, shop.wall)
-    day.do(c.ReturnExpected(order="O1001", courier_no="R1"))
-    shop.wall.say(day.warehouse(), kinds.ReturnReceived(courier_no="R1", matched=True).about("return:R1"))
-    for device, passed in ((fit, True), (unfit, False)):
-        device.sync(day.warehouse())
-        device.offline = True
-        device.say(day.warehouse(), kinds.PieceInspected(passed=passed).about(f"piece:{shop.code}", "return:R1"))
+    fit, unfit = inspected_apart(shop, fit_by)
     fit.say(day.warehouse(), kinds.PieceBagged().about(f"piece:{shop.code}", "trip:bag1"))
     for device in (unfit, fit):
         device.offline = False
