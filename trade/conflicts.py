@@ -148,6 +148,11 @@ def rank_purchases(purchases: Iterable[Purchase], known: Known = frozenset()) ->
     return tuple(ranked)
 
 
+def owner_of_no_want(merchant: str, *, drop_ship: bool) -> str:
+    """Who has a piece that serves nobody: the platform, but whoever ships himself paid for it with his own cash (D20)."""
+    return PLATFORM if drop_ship else merchant
+
+
 def judge_purchases(want: Want) -> Purchase | None:
     """Return the purchase that keeps the want, as far as is known: the verdict's, else the best ranked; None when none lives."""
     ranked = rank_purchases(want.purchases, want.known)
@@ -164,16 +169,18 @@ def judge_purchase(want: Want, fact: str) -> PurchaseDecision:
         return Undone()
     seen = want.recall is not None and purchase.seen_recall
     if want.keeper is not None and want.keeper != fact:
-        return Second(keeper=_piece_of(want, want.keeper), owner=_owner_of_no_want(want))
+        return Second(
+            keeper=_piece_of(want, want.keeper), owner=owner_of_no_want(want.merchant, drop_ship=want.drop_ship)
+        )
     if want.keeper is None and seen:
-        return ClosedSeen(owner=_owner_of_no_want(want))
+        return ClosedSeen(owner=owner_of_no_want(want.merchant, drop_ship=want.drop_ship))
     if want.keeper is None:
         rivals = [rival for rival in want.purchases if want.recall is None or not rival.seen_recall]
         best = rank_purchases(rivals, want.known)[0]
         if want.drawn is not None:
-            return Second(keeper=want.drawn, owner=_owner_of_no_want(want))
+            return Second(keeper=want.drawn, owner=owner_of_no_want(want.merchant, drop_ship=want.drop_ship))
         if best.fact != fact:
-            return Second(keeper=best.piece, owner=_owner_of_no_want(want))
+            return Second(keeper=best.piece, owner=owner_of_no_want(want.merchant, drop_ship=want.drop_ship))
     charged_fen, excess_fen = _split_at_cap(want, purchase.price_fen)
     release_fen = want.cap_fen - charged_fen if want.drop_ship else 0
     if want.recall is not None and want.keeper is None:
@@ -364,11 +371,6 @@ def find_home(lines: Iterable[WaitingLine], *, sku: Sku, price_fen: int, owner: 
 
 def _piece_of(want: Want, fact: str) -> str | None:
     return next((purchase.piece for purchase in want.purchases if purchase.fact == fact), None)
-
-
-def _owner_of_no_want(want: Want) -> str:
-    """Who has a piece that serves nobody: the platform, but whoever ships himself paid for it with his own cash (D20)."""
-    return PLATFORM if want.drop_ship else want.merchant
 
 
 def _split_at_cap(want: Want, price_fen: int) -> tuple[int, int]:

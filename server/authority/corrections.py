@@ -33,7 +33,7 @@ def on_undone(b: Batch, document: str, fact: PlacedFact) -> None:
     piece = b.row(st.piece, code)
     if piece is None or piece.bought_fact != body.fact or piece.place == "undone":
         return
-    if fact.device != piece.device and fact.person != piece.person:
+    if not _is_its_buyers(piece, fact):
         return
     swapped = piece.task not in (None, first_id(fact.subjects, "task"))  # So it was in a hand at the warehouse (E11).
     if piece.scanned_ms is not None or swapped:
@@ -112,7 +112,7 @@ def on_price_corrected(b: Batch, document: str, fact: PlacedFact) -> None:
     piece = b.row(st.piece, code)
     if piece is None or piece.place == "undone" or piece.bought_fact is None:
         return
-    if fact.device != piece.device and fact.person != piece.person:  # Only the buyer knows what he paid (D19).
+    if not _is_its_buyers(piece, fact):
         return
     about = About(
         merchant=piece.merchant,
@@ -143,9 +143,8 @@ def correct_price(b: Batch, document: str, fact: PlacedFact, code: str, price_fe
     if task is None or order is None or piece.outcome not in ("keeps", "over_cap", "closed_unseen"):
         return
     task, order = who_paid(b, code, task, order)
-    if (
-        not order.drop_ship
-    ):  # Its merchant's own cash paid for it (D20), also while it is drawn for a drop-ship order of his.
+    if not order.drop_ship:
+        # Its merchant's own cash paid for it (D20), also while it is drawn for a drop-ship order of his.
         return
     about = replace(about, merchant=order.merchant, order=order.id, task=task.id)
     held_fen = b.ledger.open_fen(task.wanted, PRINCIPAL)
@@ -212,3 +211,8 @@ def _freeze_whole(b: Batch, wanted: Row[Any], task: Row[Any], order: Row[Any], c
             zh=f"订单 {order.order_no} 重新冻结",
             en=f"Order {order.order_no}: held again",
         )
+
+
+def _is_its_buyers(piece: Row[Any], fact: PlacedFact) -> bool:
+    """True of what the buyer says, on the same device or on his next one: only he takes his purchase back, or knows what he paid (D19)."""
+    return bool(fact.device == piece.device or fact.person == piece.person)

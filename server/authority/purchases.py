@@ -42,6 +42,7 @@ from trade.conflicts import (
     Want,
     judge_purchase,
     known_pairs,
+    owner_of_no_want,
     verdict_body,
 )
 from trade.ids import first_id, ids_of
@@ -261,7 +262,7 @@ def _recovered(
         is_second = verdict.outcome == "closed_unseen" and b.ledger.captured_fen(wanted.id, PRINCIPAL) > 0
     if is_second:
         b.discrepancy("verdict_recovered", f"piece:{code}", PLATFORM, facts=[fact_id])
-        owner = PLATFORM if order.drop_ship else order.merchant
+        owner = owner_of_no_want(order.merchant, drop_ship=bool(order.drop_ship))
         return verdict_body(Second(keeper=keeper, owner=owner), fact_id), True
     missing_fen = verdict.charged_fen - b.ledger.open_fen(wanted.id, PRINCIPAL)
     if missing_fen <= 0:

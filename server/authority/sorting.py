@@ -259,9 +259,8 @@ def _ship_piece(b: Batch, code: str, order: Row[Any], parcel: Row[Any], fact: Pl
     piece = b.row(st.piece, code)
     if piece is None:
         return
-    if (
-        piece.place == "back_at_stall"
-    ):  # As terminals fold it: the stall has paid for it, and a person looks who has it.
+    if piece.place == "back_at_stall":
+        # As terminals fold it: the stall has paid for it, and a person looks who has it.
         b.discrepancy("shipped_after_refund", f"piece:{code}", "warehouse", facts=[fact.id], order_no=order.order_no)
         return
     b.set(st.piece, code, place="shipped", parcel=parcel.id, scanned_ms=piece.scanned_ms or b.now_ms, trip=None)

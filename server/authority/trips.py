@@ -36,10 +36,8 @@ def on_bagged(b: Batch, document: str, fact: PlacedFact) -> None:
     if piece.place in ("inbound", "in_cell", "packed") and piece.wanted is not None:
         settle_stock_conflict(b, document, code)
         return
-    if piece.place not in (
-        "in_stock",
-        "pending",
-    ):  # Whoever bagged it had not heard that another terminal found it unfit (R56).
+    # Pending: whoever bagged it had not heard that another terminal found it unfit (R56).
+    if piece.place not in ("in_stock", "pending"):
         b.discrepancy(
             "bagged_not_in_stock",
             f"piece:{code}",
